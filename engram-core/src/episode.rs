@@ -1,0 +1,75 @@
+//! What a caller wants remembered.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{Confidence, Embedding, Metadata, StoreError, limits, metadata};
+
+/// Something that happened: what is stored under an id, whole. Storing another one under the same id replaces it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Episode {
+    /// 1 to [`ID_BYTES_MAX`](limits::ID_BYTES_MAX) bytes, no control characters.
+    pub id: String,
+    /// When it happened; kept to the microsecond.
+    pub when: DateTime<Utc>,
+    /// What happened, in words: 1 to [`CONTENT_BYTES_MAX`](limits::CONTENT_BYTES_MAX) bytes.
+    pub content: String,
+    /// What it means, as many finite numbers as the store has dimensions; nothing when there is none.
+    pub embedding: Option<Embedding>,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// What else is known.
+    pub metadata: Metadata,
+}
+
+impl Episode {
+    /// An episode with an embedding: a `[f32; 768]`, a `Vec<f32>` or an [`Embedding`].
+    pub fn new(
+        id: impl Into<String>,
+        when: DateTime<Utc>,
+        content: impl Into<String>,
+        embedding: impl Into<Embedding>,
+        confidence: Confidence,
+    ) -> Self {
+        let embedding = Some(embedding.into());
+        Self { when, embedding, confidence, ..Self::text(id, content) }
+    }
+
+    /// An episode that happened now, is certain, and has no embedding: it is recalled by words.
+    pub fn text(id: impl Into<String>, content: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            when: Utc::now(),
+            content: content.into(),
+            embedding: None,
+            confidence: Confidence::CERTAIN,
+            metadata: Metadata::new(),
+        }
+    }
+
+    /// A new id for an episode that has none: a `UUIDv7`, so that ids sort by the time they were made.
+    pub fn new_id() -> String {
+        Uuid::now_v7().to_string()
+    }
+
+    /// Refuses what is over a limit. The embedding is checked where its form is known.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        check_id(&self.id)?;
+        if self.content.is_empty() || self.content.len() > limits::CONTENT_BYTES_MAX {
+            return Err(StoreError::Content { got: self.content.len() });
+        }
+        metadata::check(&self.metadata)
+    }
+}
+
+/// Refuses an id that no memory can have.
+pub(crate) fn check_id(id: &str) -> Result<(), StoreError> {
+    let reason = if id.is_empty() || id.len() > limits::ID_BYTES_MAX {
+        format!("got {} bytes", id.len())
+    } else if let Some(control) = id.chars().find(|c| c.is_control()) {
+        format!("got the control character {control:?}")
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Id { reason })
+}

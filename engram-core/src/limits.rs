@@ -1,0 +1,25 @@
+//! The limits of what is stored and asked for. What is over one is refused whole, with the limit in the error.
+
+/// Bytes of an id, of which there is at least one. Control characters are refused.
+pub const ID_BYTES_MAX: usize = 256;
+
+/// Bytes of a memory's content, of which there is at least one.
+pub const CONTENT_BYTES_MAX: usize = 256 << 10;
+
+/// Keys of a memory's metadata.
+pub const METADATA_KEYS_MAX: usize = 64;
+
+/// Bytes of a metadata key, of which there is at least one.
+pub const METADATA_KEY_BYTES_MAX: usize = 128;
+
+/// Bytes of all keys and values of a memory's metadata together.
+pub const METADATA_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of the words of a query.
+pub const QUERY_BYTES_MAX: usize = 16 << 10;
+
+/// Results of one recall.
+pub const RECALL_LIMIT_MAX: usize = 1_000;
+
+/// Memories on one page of a listing.
+pub const LIST_LIMIT_MAX: usize = 1_000;

@@ -1,0 +1,159 @@
+//! The operating system's directory.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use super::{Disk, DiskFile, DiskLock};
+
+const LOCK_NAME: &str = "LOCK";
+
+/// A directory of the operating system, with positioned reads and writes and `fdatasync`.
+#[derive(Debug)]
+pub struct RealDisk {
+    directory: PathBuf,
+}
+
+impl RealDisk {
+    /// Opens `directory`, making it when it is missing and its parent is there. The parent is never made: a
+    /// missing parent is more often a file system that is not mounted than a wish for a new, empty store.
+    ///
+    /// # Errors
+    /// `NotFound` when the parent is missing, `NotADirectory` when something else has the name.
+    pub fn create(directory: impl AsRef<Path>) -> io::Result<Self> {
+        let directory = std::path::absolute(directory)?;
+        match fs::create_dir(&directory) {
+            Ok(()) => sync_directory(directory.parent().unwrap_or(Path::new("/")))?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            // On a read-only file system an existing directory answers so; reading goes on.
+            Err(_) if directory.is_dir() => {}
+            Err(e) => return Err(e),
+        }
+        Self::open(directory)
+    }
+
+    /// Opens `directory`, which must exist.
+    ///
+    /// # Errors
+    /// `NotFound` or `NotADirectory`.
+    pub fn open(directory: impl AsRef<Path>) -> io::Result<Self> {
+        let directory = std::path::absolute(directory)?;
+        if !fs::metadata(&directory)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self { directory })
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Disk for RealDisk {
+    fn path(&self) -> &Path {
+        &self.directory
+    }
+
+    fn lock(&self) -> io::Result<DiskLock> {
+        let path = self.at(LOCK_NAME);
+        let mut file =
+            match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
+                Ok(file) => file,
+                // A directory that cannot be written to can still be read, and then it is the lock itself.
+                Err(e)
+                    if matches!(e.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull) =>
+                {
+                    File::open(&path).or_else(|_| File::open(&self.directory))?
+                }
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => File::open(&self.directory)?,
+                Err(e) => return Err(e),
+            };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                // The holder's id is a courtesy of the message: without it the answer stays the same.
+                drop(file.read_to_string(&mut holder));
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, holder.trim().to_owned()));
+            }
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+        // As above: a full disk must not keep the lock from being held.
+        drop(file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())));
+        Ok(Box::new(file))
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.directory)? {
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.at(name))?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(RealFile(File::open(self.at(name))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.at(from), self.at(to))
+    }
+
+    fn link(&self, name: &str, subdirectory: &str) -> io::Result<()> {
+        let directory = self.at(subdirectory);
+        match fs::create_dir(&directory) {
+            Ok(()) => self.sync_dir()?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+        match fs::hard_link(self.at(name), directory.join(name)) {
+            Ok(()) => sync_directory(&directory),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.at(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        sync_directory(&self.directory)
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

@@ -1,0 +1,287 @@
+//! The writer thread: one write and one sync a group, acknowledgements in the order of the log.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use super::{
+    Commit, Durability, FsyncMode, Lsn, SECTOR_LEN, SegmentId,
+    options::FailureHook,
+    queue::{Queue, Request, Taken},
+    record::{self, Place, WalEntry, WalEntryType},
+    segment::{SEGMENT_BYTES_MIN, SegmentHeader, Unnamed},
+    spare::Spare,
+};
+use crate::{
+    StorageError, StorageMetrics, StorageResult,
+    disk::{Disk, DiskFile},
+};
+
+/// The segment that is written to.
+pub(super) struct ActiveSegment {
+    pub(super) id: SegmentId,
+    pub(super) file: Box<dyn DiskFile>,
+    /// Where the next group goes; a multiple of the sector length.
+    pub(super) at: u64,
+    /// The size at which it is full.
+    pub(super) full_at: u64,
+}
+
+/// What the thread owns: nobody else writes, and nobody else knows where.
+pub(super) struct Committer {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) metrics: Arc<StorageMetrics>,
+    pub(super) on_failure: Option<FailureHook>,
+    pub(super) spare: Option<Spare>,
+    pub(super) mode: FsyncMode,
+    pub(super) log_id: u64,
+    pub(super) segment: ActiveSegment,
+    /// The size of a full segment in a large log.
+    pub(super) segment_bytes: u64,
+    /// Bytes of the whole log, which the next segment's size follows.
+    pub(super) log_bytes: u64,
+    pub(super) next_lsn: Lsn,
+    /// The last record on stable storage.
+    pub(super) synced_lsn: Lsn,
+    pub(super) last_crc: u32,
+    /// When the oldest record that is not synced was written.
+    pub(super) unsynced_since: Option<Instant>,
+    /// The bytes of the group that is being written; kept for its allocation.
+    pub(super) buffer: Vec<u8>,
+}
+
+impl Committer {
+    /// Serves the queue until it is closed and empty, or a failure ends writing.
+    ///
+    /// # Errors
+    /// The failure, or that of the last sync.
+    pub(super) fn run(mut self) -> StorageResult<()> {
+        let queue = Arc::clone(&self.queue);
+        self.want_spare();
+        let group_max = if self.mode == FsyncMode::PerWrite { 1 } else { usize::MAX };
+        let mut group = Vec::new();
+        loop {
+            let result = match queue.take(group_max, self.sync_deadline(), &mut group) {
+                Taken::Group => self.commit(&mut group),
+                Taken::TimedOut => self.sync(),
+                Taken::Closed => break,
+            };
+            if let Err(error) = result {
+                return Err(self.poison(error, &mut group));
+            }
+        }
+        let closed = self.sync().and_then(|()| self.seal());
+        closed.map_err(|error| self.poison(error, &mut group))
+    }
+
+    /// Writes a group, syncs it as the mode says, and answers its requests. Those that an error leaves in `group`
+    /// are the caller's to answer.
+    fn commit(&mut self, group: &mut Vec<Request>) -> StorageResult<()> {
+        let first_lsn = self.next_lsn;
+        let (mut appends, mut sync_asked) = (0, false);
+        for request in group.iter() {
+            match request {
+                Request::Append { .. } => appends += 1,
+                Request::Sync { .. } => sync_asked = true,
+            }
+        }
+        let written = if appends == 0 { Ok(()) } else { self.write_group(group) };
+        let disk_full = match written {
+            Ok(()) => None,
+            Err(error) if error.is_disk_full() => Some(error),
+            Err(error) => return Err(error),
+        };
+        if disk_full.is_some() {
+            // The failed group may have left valid records. A new segment cuts them off, so that what was refused
+            // does not come back; where there is no room for one now, the next group tries again.
+            self.segment.full_at = 0;
+            self.rotate().or_else(|error| if error.is_disk_full() { Ok(()) } else { Err(error) })?;
+        }
+        if self.mode.syncs_before_acknowledging() || sync_asked || self.sync_is_due() {
+            self.sync()?;
+        }
+        self.answer(group, first_lsn, disk_full.as_ref());
+        Ok(())
+    }
+
+    /// Answers in the order of the log: whoever sees an answer sees all before it.
+    fn answer(&self, group: &mut Vec<Request>, mut lsn: Lsn, disk_full: Option<&StorageError>) {
+        let durability =
+            if self.mode.syncs_before_acknowledging() { Durability::Synced } else { Durability::Written };
+        for request in group.drain(..) {
+            match (request, disk_full) {
+                (Request::Sync { done }, _) => done(Ok(())),
+                (Request::Append { entry, done }, Some(error)) => {
+                    self.metrics.failed_appends.fetch_add(1, Relaxed);
+                    done(&entry, Err(error.clone()));
+                }
+                (Request::Append { entry, done }, None) => {
+                    self.metrics.appends.fetch_add(1, Relaxed);
+                    self.metrics.payload_bytes.fetch_add(entry.payload.len() as u64, Relaxed);
+                    done(&entry, Ok(Commit { lsn, durability }));
+                    lsn = lsn.next();
+                }
+            }
+        }
+    }
+
+    /// Writes the group's records with one write. Takes their numbers only when that worked.
+    fn write_group(&mut self, group: &[Request]) -> StorageResult<()> {
+        if self.is_segment_full() {
+            self.rotate()?;
+        }
+        let entries = group.iter().filter_map(|request| match request {
+            Request::Append { entry, .. } => Some(entry),
+            Request::Sync { .. } => None,
+        });
+        self.buffer.clear();
+        let time_us = now_us();
+        let (mut lsn, mut crc, mut records) = (self.next_lsn, self.last_crc, 0);
+        for WalEntry { entry_type, payload } in entries {
+            let place = self.place(lsn, crc, time_us);
+            crc = record::encode(&mut self.buffer, &place, *entry_type, payload);
+            lsn = lsn.next();
+            records += 1;
+        }
+        self.write_buffer("write")?;
+        (self.next_lsn, self.last_crc) = (lsn, crc);
+        self.unsynced_since.get_or_insert_with(Instant::now);
+        self.metrics.written_lsn.store(lsn.previous().get(), Relaxed);
+        self.metrics.batch_sizes.record(records);
+        Ok(())
+    }
+
+    fn place(&self, lsn: Lsn, previous_crc: u32, time_us: u64) -> Place {
+        let (log_id, segment, synced_lsn) = (self.log_id, self.segment.id, self.synced_lsn);
+        Place { log_id, segment, lsn, synced_lsn, time_us, previous_crc }
+    }
+
+    /// Writes the buffer, up to the next sector, as a group of its own.
+    fn write_buffer(&mut self, operation: &'static str) -> StorageResult<()> {
+        self.buffer.resize(self.buffer.len().next_multiple_of(SECTOR_LEN), 0);
+        let (file, at) = (&self.segment.file, self.segment.at);
+        file.write_all_at(&self.buffer, at)
+            .map_err(|e| StorageError::write(operation, self.segment_path(), e))?;
+        let len = self.buffer.len() as u64;
+        self.segment.at += len;
+        self.log_bytes += len;
+        self.metrics.written_bytes.fetch_add(len, Relaxed);
+        Ok(())
+    }
+
+    /// Makes everything written durable. A failure is final.
+    fn sync(&mut self) -> StorageResult<()> {
+        if self.unsynced_since.is_none() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        self.segment.file.sync().map_err(|e| StorageError::io("sync", self.segment_path(), e))?;
+        self.metrics.record_sync(started.elapsed());
+        self.unsynced_since = None;
+        self.synced_lsn = self.next_lsn.previous();
+        self.metrics.synced_lsn.store(self.synced_lsn.get(), Relaxed);
+        Ok(())
+    }
+
+    fn sync_deadline(&self) -> Option<Instant> {
+        match self.mode {
+            FsyncMode::Timer(interval) => self.unsynced_since.map(|since| since + interval),
+            FsyncMode::PerWrite | FsyncMode::PerBatch | FsyncMode::None => None,
+        }
+    }
+
+    fn sync_is_due(&self) -> bool {
+        self.sync_deadline().is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Whether the next group belongs into a new segment. One that is full goes on growing while the next one is
+    /// still being filled, up to twice its size: growing costs a slower sync, waiting would stop all writers.
+    fn is_segment_full(&self) -> bool {
+        let (at, full_at) = (self.segment.at, self.segment.full_at);
+        let spare_coming = self.spare.as_ref().is_some_and(|spare| !spare.is_ready());
+        at >= full_at
+            && (!spare_coming || at >= full_at.max(self.segment_bytes).saturating_mul(2) || full_at == 0)
+    }
+
+    /// Goes on in a new segment.
+    fn rotate(&mut self) -> StorageResult<()> {
+        // Invariant: all before the new segment's first record is durable before its header is.
+        self.sync()?;
+        let id = self.segment.id.next();
+        let (unnamed, full_at) = match self.spare.as_ref().and_then(Spare::take) {
+            Some(filled) => (Unnamed::from_spare(&self.disk, filled.file), filled.bytes),
+            None => (Unnamed::create(&self.disk, id)?, self.next_segment_bytes()),
+        };
+        let file = unnamed.publish(&SegmentHeader {
+            log_id: self.log_id,
+            id,
+            first_lsn: self.next_lsn,
+            previous_end: self.segment.at,
+            previous_crc: self.last_crc,
+            time_us: now_us(),
+        })?;
+        self.segment = ActiveSegment { id, file, at: SECTOR_LEN as u64, full_at };
+        self.log_bytes += SECTOR_LEN as u64;
+        self.metrics.rotations.fetch_add(1, Relaxed);
+        self.want_spare();
+        Ok(())
+    }
+
+    /// Segments grow with the log.
+    fn next_segment_bytes(&self) -> u64 {
+        self.log_bytes
+            .next_power_of_two()
+            .clamp(SEGMENT_BYTES_MIN.min(self.segment_bytes), self.segment_bytes)
+    }
+
+    fn want_spare(&self) {
+        if let Some(spare) = &self.spare {
+            spare.want(self.next_segment_bytes());
+        }
+    }
+
+    /// Ends the log with the proof that all of it is durable.
+    fn seal(&mut self) -> StorageResult<()> {
+        self.buffer.clear();
+        let place = self.place(self.next_lsn.previous(), self.last_crc, now_us());
+        record::encode(&mut self.buffer, &place, WalEntryType::Seal, &[]);
+        match self.write_buffer("seal") {
+            Ok(()) => self.segment.file.sync().map_err(|e| StorageError::io("sync", self.segment_path(), e)),
+            Err(error) if error.is_disk_full() => {
+                // All records are synced: the seal only helps to tell later damage from a torn tail.
+                tracing::warn!(%error, "the log was closed without a seal");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends writing: the group and all that waits get the error, nothing is acknowledged any more.
+    fn poison(&mut self, cause: StorageError, group: &mut Vec<Request>) -> StorageError {
+        let poisoned = StorageError::Poisoned { cause: Arc::new(cause) };
+        tracing::error!(error = %poisoned, "the log has failed");
+        self.metrics.poisoned.store(true, Relaxed);
+        self.metrics.failed_appends.fetch_add(group.len() as u64, Relaxed);
+        // Closed before the first answer: who is refused and tries again is refused again.
+        let waiting = self.queue.fail(&poisoned);
+        for request in group.drain(..).chain(waiting) {
+            request.fail(poisoned.clone());
+        }
+        if let Some(on_failure) = &self.on_failure {
+            on_failure(&poisoned);
+        }
+        poisoned
+    }
+
+    fn segment_path(&self) -> std::path::PathBuf {
+        self.disk.path().join(self.segment.id.file_name())
+    }
+}
+
+/// The system's clock, in microseconds since 1970.
+pub(super) fn now_us() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since_1970.as_micros()).unwrap_or(u64::MAX)
+}

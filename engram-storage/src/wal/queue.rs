@@ -1,0 +1,173 @@
+//! The bounded queue between callers and the writer thread.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::Instant,
+};
+
+use super::{Commit, WalEntry};
+use crate::{StorageError, StorageMetrics, StorageResult};
+
+/// The most records that wait to be written; who comes then blocks until there is room.
+pub const QUEUE_RECORDS_MAX: usize = 4096;
+
+/// The most bytes of payloads that wait to be written.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// The most records and bytes of a commit group. A group is one write and, in the modes that sync, one sync.
+const GROUP_RECORDS_MAX: usize = 1024;
+const GROUP_BYTES_MAX: usize = 4 << 20;
+
+/// Called on the writer thread with the outcome of an append, in the order of the log.
+pub(super) type OnCommit = Box<dyn FnOnce(&WalEntry, StorageResult<Commit>) + Send>;
+
+/// What callers ask of the writer thread.
+pub(super) enum Request {
+    /// Append a record.
+    Append { entry: WalEntry, done: OnCommit },
+    /// Make everything before this durable.
+    Sync { done: Box<dyn FnOnce(StorageResult<()>) + Send> },
+}
+
+impl Request {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Append { entry, .. } => entry.payload.len(),
+            Self::Sync { .. } => 0,
+        }
+    }
+
+    /// Answers with an error.
+    pub(super) fn fail(self, error: StorageError) {
+        match self {
+            Self::Append { entry, done } => done(&entry, Err(error)),
+            Self::Sync { done } => done(Err(error)),
+        }
+    }
+}
+
+/// Why [`Queue::take`] returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// With a group.
+    Group,
+    /// With nothing, since the deadline is over.
+    TimedOut,
+    /// With nothing, now and for ever.
+    Closed,
+}
+
+pub(super) struct Queue {
+    /// Protects all of the queue. Never held while a request is answered, written or dropped.
+    inner: Mutex<Inner>,
+    arrived: Condvar,
+    freed: Condvar,
+    metrics: Arc<StorageMetrics>,
+}
+
+struct Inner {
+    requests: VecDeque<Request>,
+    bytes: usize,
+    /// Why no more requests are taken.
+    closed: Option<StorageError>,
+}
+
+impl Queue {
+    pub(super) fn new(metrics: Arc<StorageMetrics>) -> Self {
+        let inner = Inner { requests: VecDeque::new(), bytes: 0, closed: None };
+        Self { inner: Mutex::new(inner), arrived: Condvar::new(), freed: Condvar::new(), metrics }
+    }
+
+    /// Puts a request at the end, waiting for room. Gives it back with the reason when the queue is closed.
+    pub(super) fn push(&self, request: Request) -> Result<(), (Request, StorageError)> {
+        let bytes = request.bytes();
+        let mut inner = self.lock();
+        loop {
+            if let Some(reason) = &inner.closed {
+                return Err((request, reason.clone()));
+            }
+            let fits = inner.requests.len() < QUEUE_RECORDS_MAX && inner.bytes + bytes <= QUEUE_BYTES_MAX;
+            if fits {
+                break;
+            }
+            inner = self.freed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
+        inner.bytes += bytes;
+        inner.requests.push_back(request);
+        self.measure(&inner);
+        drop(inner);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Moves up to `records_max` requests, and no more than a commit group, to `group`. Waits for the first until
+    /// `deadline`.
+    pub(super) fn take(
+        &self,
+        records_max: usize,
+        deadline: Option<Instant>,
+        group: &mut Vec<Request>,
+    ) -> Taken {
+        let mut inner = self.lock();
+        while inner.requests.is_empty() {
+            if inner.closed.is_some() {
+                return Taken::Closed;
+            }
+            inner = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                None => self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => return Taken::TimedOut,
+                Some(left) => {
+                    self.arrived.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        let mut bytes = 0;
+        while group.len() < records_max.min(GROUP_RECORDS_MAX) {
+            let Some(next) = inner.requests.front() else { break };
+            bytes += next.bytes();
+            if bytes > GROUP_BYTES_MAX && !group.is_empty() {
+                break;
+            }
+            group.extend(inner.requests.pop_front());
+        }
+        inner.bytes -= group.iter().map(Request::bytes).sum::<usize>();
+        self.measure(&inner);
+        drop(inner);
+        self.freed.notify_all();
+        Taken::Group
+    }
+
+    /// Takes no more requests; those that wait are still handed out.
+    pub(super) fn close(&self) {
+        self.lock().closed.get_or_insert(StorageError::Closed);
+        self.wake_all();
+    }
+
+    /// Takes no more requests, for `reason`. Hands out those that wait, for the caller to answer.
+    pub(super) fn fail(&self, reason: &StorageError) -> VecDeque<Request> {
+        let mut inner = self.lock();
+        inner.closed = Some(reason.clone());
+        inner.bytes = 0;
+        let waiting = std::mem::take(&mut inner.requests);
+        self.measure(&inner);
+        drop(inner);
+        self.wake_all();
+        waiting
+    }
+
+    fn wake_all(&self) {
+        self.arrived.notify_all();
+        self.freed.notify_all();
+    }
+
+    fn measure(&self, inner: &Inner) {
+        self.metrics.queue_depth.store(inner.requests.len() as u64, Relaxed);
+        self.metrics.queue_bytes.store(inner.bytes as u64, Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // No code that can panic runs under the lock: a poisoned guard protects a whole queue.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

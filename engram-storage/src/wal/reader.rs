@@ -1,0 +1,138 @@
+//! Reading a log, without changing it and without its lock.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    Lsn,
+    layout::Layout,
+    record::{WalEntryHeader, WalEntryType},
+    walk::{LogWalk, Step},
+};
+use crate::{
+    StorageError, StorageResult,
+    disk::{Disk, RealDisk},
+};
+
+/// A record as it is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalRecord {
+    /// Its header.
+    pub header: WalEntryHeader,
+    /// What the caller appended.
+    pub payload: Vec<u8>,
+}
+
+impl WalRecord {
+    /// Its place in the log.
+    pub fn lsn(&self) -> Lsn {
+        self.header.lsn
+    }
+
+    /// What it is about.
+    pub fn entry_type(&self) -> WalEntryType {
+        self.header.entry_type
+    }
+}
+
+/// Reads the log in a directory, which a writer may have open at the same time.
+#[derive(Debug, Clone)]
+pub struct WalReader {
+    disk: Arc<dyn Disk>,
+}
+
+impl WalReader {
+    /// A reader of the log in `directory`.
+    ///
+    /// # Errors
+    /// [`StorageError::BadDirectory`] when there is no such directory: no other is ever tried.
+    pub fn new(directory: impl AsRef<Path>) -> StorageResult<Self> {
+        let path = directory.as_ref();
+        match RealDisk::open(path) {
+            Ok(disk) => Ok(Self::open(Arc::new(disk))),
+            Err(e) => Err(StorageError::BadDirectory { path: path.to_path_buf(), reason: e.to_string() }),
+        }
+    }
+
+    /// A reader of the log on `disk`.
+    pub fn open(disk: Arc<dyn Disk>) -> Self {
+        Self { disk }
+    }
+
+    /// All records in order, read as they are asked for. What a torn tail left is passed over; damage to what was
+    /// acknowledged is an error in its place, after which the iterator goes on with the next whole record. After
+    /// any other error it ends.
+    pub fn iter(&self) -> WalIterator {
+        let state = match Layout::read(&*self.disk) {
+            Ok(layout) => {
+                let walk = LogWalk::new(&self.disk, layout.log_id, &layout.segments);
+                State::Walking { walk: Box::new(walk), last_lsn: layout.last_lsn }
+            }
+            Err(error) => State::Failed(error),
+        };
+        WalIterator { disk: Arc::clone(&self.disk), state }
+    }
+}
+
+impl IntoIterator for &WalReader {
+    type Item = StorageResult<WalRecord>;
+    type IntoIter = WalIterator;
+
+    fn into_iter(self) -> WalIterator {
+        self.iter()
+    }
+}
+
+/// The records of a log, see [`WalReader::iter`]. Memory does not grow with the log.
+#[derive(Debug)]
+pub struct WalIterator {
+    disk: Arc<dyn Disk>,
+    state: State,
+}
+
+enum State {
+    Walking { walk: Box<LogWalk>, last_lsn: Lsn },
+    Failed(StorageError),
+    Ended,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Walking { .. } => "Walking",
+            Self::Failed(_) => "Failed",
+            Self::Ended => "Ended",
+        })
+    }
+}
+
+impl Iterator for WalIterator {
+    type Item = StorageResult<WalRecord>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ended => return None,
+            State::Failed(error) => return Some(Err(error)),
+            State::Walking { mut walk, last_lsn } => match walk.next(last_lsn) {
+                Ok(None) => return None,
+                Err(error) => return Some(Err(error)),
+                Ok(Some(Step::Damage(damage))) => {
+                    let path = self.disk.path().join(damage.segment.file_name());
+                    self.state = State::Walking { walk, last_lsn };
+                    Err(StorageError::Corrupt {
+                        path,
+                        offset: damage.offset,
+                        first_lsn: damage.first_lsn,
+                        last_lsn: damage.last_lsn,
+                        reason: damage.reason,
+                    })
+                }
+                Ok(Some(Step::Record(header))) => {
+                    let record = WalRecord { header, payload: walk.payload().to_vec() };
+                    self.state = State::Walking { walk, last_lsn };
+                    Ok(record)
+                }
+            },
+        };
+        Some(step)
+    }
+}

@@ -1,0 +1,283 @@
+//! From a directory to a log that can be written.
+//!
+//! Nothing that was synced is rewritten or cut: each start opens a new segment, whose header says where the one
+//! before it ends. The records at the end that no promise proves durable may be in the page cache alone (a failed
+//! sync leaves such phantoms), so they are copied into the new segment and synced before anyone is shown them. A
+//! crash in the middle leaves a temporary file, or a whole new segment: both are starting points like any other.
+
+use std::{collections::BTreeSet, hash::BuildHasher as _, io, sync::Arc, time::Instant};
+
+use super::{
+    Lsn, RecoveryMode, RecoveryProgress, RecoveryReport, SECTOR_LEN, SegmentId, WalOptions,
+    committer::{ActiveSegment, now_us},
+    layout::Layout,
+    record::{self, Place, WalEntryHeader, WalEntryType},
+    segment::{SEGMENT_BYTES_MIN, SegmentHeader, Unnamed, is_temporary},
+    walk::{LogWalk, Step},
+};
+use crate::{StorageError, StorageResult, disk::Disk};
+
+/// Damaged segments are kept here, whatever becomes of them in the log.
+const QUARANTINE: &str = "quarantine";
+
+/// In a small log, so many lost records are tolerated even if they are more than one in a hundred.
+const LOST_RECORDS_TOLERATED: u64 = 8;
+
+/// How often progress is told, in records.
+const PROGRESS_RECORDS: u64 = 8192;
+
+/// Copies are written in pieces of about this size.
+const COPY_BYTES: usize = 1 << 20;
+
+/// A recovered log, ready to be written.
+pub(super) struct Recovered {
+    pub(super) report: RecoveryReport,
+    pub(super) log_id: u64,
+    pub(super) next_lsn: Lsn,
+    pub(super) last_crc: u32,
+    pub(super) log_bytes: u64,
+    /// The new segment, or why there is none: then the log can only be read.
+    pub(super) segment: Result<ActiveSegment, StorageError>,
+}
+
+/// Reads the log in `disk`, hands each record to `replay` in order, and opens a new segment. The caller holds the
+/// directory's lock.
+pub(super) fn recover<E: From<StorageError>>(
+    disk: &Arc<dyn Disk>,
+    options: &WalOptions,
+    mut replay: impl FnMut(&WalEntryHeader, &[u8]) -> Result<(), E>,
+) -> Result<Recovered, E> {
+    let started = Instant::now();
+    let layout = Layout::read(&**disk)?;
+    let mut replaying = Replay {
+        walk: LogWalk::new(disk, layout.log_id, &layout.segments),
+        report: RecoveryReport {
+            segments: layout.segments.len() as u64,
+            bytes: layout.bytes(),
+            last_lsn: layout.last_lsn,
+            torn_bytes: layout.torn_bytes,
+            clean: layout.sealed,
+            ..RecoveryReport::default()
+        },
+        damaged: BTreeSet::new(),
+        options,
+    };
+    layout.damage.iter().cloned().for_each(|damage| replaying.note(damage));
+    replaying.run(layout.promise, &mut replay)?;
+    replaying.judge()?;
+    let successor = Successor::new(disk, options, &layout, &replaying.walk);
+    let segment = successor.make(replaying.walk.clone(), layout.last_lsn);
+    let (segment, last_crc) = match segment {
+        Ok((segment, last_crc)) => {
+            replaying.quarantine(&**disk);
+            (Ok(segment), last_crc)
+        }
+        Err(error) if only_reading_is_possible(&error) => {
+            replaying.report.read_only = Some(error.to_string());
+            (Err(error), 0)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    replaying.run(layout.last_lsn, &mut replay)?;
+    let mut report = replaying.report;
+    report.copied_records = layout.last_lsn.get() - layout.promise.get();
+    report.took = started.elapsed();
+    Ok(Recovered {
+        log_id: successor.header.log_id,
+        next_lsn: layout.last_lsn.next(),
+        last_crc,
+        log_bytes: report.bytes,
+        report,
+        segment,
+    })
+}
+
+/// The pass over all records.
+struct Replay<'o> {
+    walk: LogWalk,
+    report: RecoveryReport,
+    damaged: BTreeSet<SegmentId>,
+    options: &'o WalOptions,
+}
+
+impl Replay<'_> {
+    fn run<E: From<StorageError>>(
+        &mut self,
+        limit: Lsn,
+        replay: &mut impl FnMut(&WalEntryHeader, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Some(step) = self.walk.next(limit)? {
+            match step {
+                Step::Damage(damage) => self.note(damage),
+                Step::Record(header) => {
+                    replay(&header, self.walk.payload())?;
+                    self.report.records += 1;
+                    if self.report.records.is_multiple_of(PROGRESS_RECORDS) {
+                        self.tell();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self) {
+        if let Some(on_progress) = &self.options.on_progress {
+            on_progress(RecoveryProgress {
+                records: self.report.records,
+                bytes_done: self.walk.bytes_done(),
+                bytes_total: self.report.bytes,
+            });
+        }
+    }
+
+    fn note(&mut self, damage: super::Damage) {
+        tracing::warn!(
+            segment = damage.segment.get(),
+            offset = damage.offset,
+            first_lsn = damage.first_lsn.get(),
+            last_lsn = damage.last_lsn.get(),
+            lost_records = damage.lost_records(),
+            reason = damage.reason,
+            "the log is damaged"
+        );
+        self.damaged.insert(damage.segment);
+        self.report.add(damage);
+    }
+
+    /// Whether the mode tolerates what was found.
+    fn judge(&self) -> StorageResult<()> {
+        let (mode, report) = (self.options.recovery, &self.report);
+        let (lost, total) = (report.lost_records, report.last_lsn.get());
+        let reason = match mode {
+            RecoveryMode::Strict if report.damaged_ranges > 0 || report.torn_bytes > 0 => {
+                "the log is damaged or torn, which mode strict does not tolerate".to_owned()
+            }
+            RecoveryMode::TornTail if lost > 0 => {
+                format!("{lost} acknowledged records are damaged, which mode torn-tail does not tolerate")
+            }
+            RecoveryMode::SkipCorrupt
+                if lost > (total / 100).max(LOST_RECORDS_TOLERATED) || lost.saturating_mul(2) > total =>
+            {
+                format!("{lost} of {total} records are damaged, more than mode skip-corrupt tolerates")
+            }
+            RecoveryMode::Strict | RecoveryMode::TornTail | RecoveryMode::SkipCorrupt => return Ok(()),
+        };
+        Err(StorageError::RecoveryRefused { reason, report: Box::new(report.clone()) })
+    }
+
+    /// Gives each damaged segment a second name, so that nothing that later cuts the log can remove its bytes.
+    fn quarantine(&mut self, disk: &dyn Disk) {
+        for name in self.damaged.iter().map(|id| id.file_name()) {
+            match disk.link(&name, QUARANTINE) {
+                Ok(()) => self.report.quarantined.push(name),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {} // a segment that is missing
+                // The segment itself stays where it is: this is no loss, and no reason not to start.
+                Err(error) => {
+                    tracing::warn!(%error, segment = name, "a damaged segment is not in quarantine");
+                }
+            }
+        }
+    }
+}
+
+/// The segment to make.
+struct Successor<'d> {
+    disk: &'d Arc<dyn Disk>,
+    header: SegmentHeader,
+    segment_bytes: u64,
+}
+
+impl<'d> Successor<'d> {
+    /// It begins after the last record that is proven durable, where `walk` stands.
+    fn new(disk: &'d Arc<dyn Disk>, options: &WalOptions, layout: &Layout, walk: &LogWalk) -> Self {
+        let header = match layout.newest {
+            None => SegmentHeader {
+                log_id: random_log_id(),
+                id: SegmentId::FIRST,
+                first_lsn: Lsn::FIRST,
+                previous_end: 0,
+                previous_crc: 0,
+                time_us: now_us(),
+            },
+            Some(newest) => SegmentHeader {
+                log_id: layout.log_id,
+                id: newest.next(),
+                first_lsn: layout.promise.next(),
+                // A newest segment that the walk did not come to holds nothing.
+                previous_end: walk
+                    .position()
+                    .filter(|(id, _)| *id == newest)
+                    .map_or(SECTOR_LEN as u64, |(_, position)| position),
+                previous_crc: walk.crc_of(layout.promise),
+                time_us: now_us(),
+            },
+        };
+        Self { disk, header, segment_bytes: options.segment_bytes.min(SEGMENT_BYTES_MIN) }
+    }
+
+    /// Makes it, with a copy of the records up to `last_lsn`, and a seal that says that they are durable: by the
+    /// time it can be read, they are. Returns the link of the next record, too.
+    fn make(&self, mut walk: LogWalk, last_lsn: Lsn) -> StorageResult<(ActiveSegment, u32)> {
+        let header = &self.header;
+        self.clean_up()?;
+        let unnamed = Unnamed::create(self.disk, header.id)?;
+        let (mut at, mut crc) = (SECTOR_LEN as u64, header.previous_crc);
+        let mut buffer = Vec::new();
+        let mut place = Place {
+            log_id: header.log_id,
+            segment: header.id,
+            lsn: header.first_lsn,
+            synced_lsn: header.first_lsn.previous(),
+            time_us: header.time_us,
+            previous_crc: crc,
+        };
+        while let Some(step) = walk.next(last_lsn)? {
+            let Step::Record(original) = step else { continue };
+            place = Place { lsn: original.lsn, time_us: original.time_us, previous_crc: crc, ..place };
+            crc = record::encode(&mut buffer, &place, original.entry_type, walk.payload());
+            if buffer.len() >= COPY_BYTES {
+                unnamed.write(&buffer, at)?;
+                at += buffer.len() as u64;
+                buffer.clear();
+            }
+        }
+        if last_lsn >= header.first_lsn {
+            place = Place { lsn: last_lsn, synced_lsn: last_lsn, previous_crc: crc, ..place };
+            record::encode(&mut buffer, &place, WalEntryType::Seal, &[]);
+        }
+        let end = (at + buffer.len() as u64).next_multiple_of(SECTOR_LEN as u64);
+        let full_at = end.max(self.segment_bytes);
+        buffer.resize(usize::try_from(full_at - at).unwrap_or(buffer.len()), 0);
+        unnamed.write(&buffer, at)?;
+        let file = unnamed.publish(header)?;
+        Ok((ActiveSegment { id: header.id, file, at: end, full_at }, crc))
+    }
+
+    /// Removes what a crash left half made. It counts for nothing; its space may be what a full disk needs.
+    fn clean_up(&self) -> StorageResult<()> {
+        let disk = &**self.disk;
+        let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
+        for name in names.iter().filter(|name| is_temporary(name)) {
+            disk.remove(name).map_err(|e| StorageError::io("remove", disk.path().join(name), e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the directory can still be read: it is full, or not to be written to.
+fn only_reading_is_possible(error: &StorageError) -> bool {
+    match error {
+        StorageError::DiskFull { .. } => true,
+        StorageError::Io { source, .. } => {
+            matches!(source.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
+        }
+        _ => false,
+    }
+}
+
+/// Tells this log's records from those of any other. Not a secret, and not 0.
+fn random_log_id() -> u64 {
+    // The standard library seeds each hasher from the operating system's random numbers.
+    std::hash::RandomState::new().hash_one(now_us()) | 1
+}

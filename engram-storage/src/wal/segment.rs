@@ -1,0 +1,201 @@
+//! Segment files: their names, their header, and how one comes into being.
+
+use std::{fmt, sync::Arc};
+
+use super::{Lsn, SECTOR_LEN};
+use crate::{
+    StorageError, StorageResult,
+    disk::{Disk, DiskFile},
+};
+
+/// The size at which a segment is full, in bytes, unless the options say otherwise.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+
+/// The size of the first segment of a process, and of a small log's segments: a small store pays no 64 MiB.
+pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+
+const MAGIC: [u8; 8] = *b"ENGRMWAL";
+const FORMAT_VERSION: u32 = 1;
+const CRC_AT: usize = SECTOR_LEN - 4;
+const TEMPORARY: &str = ".tmp";
+
+/// The number of a segment, from 1 on, without gaps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId(u64);
+
+impl SegmentId {
+    /// The first segment of a log.
+    pub const FIRST: Self = Self(1);
+
+    /// As a plain number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    pub(super) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is asked for")]
+    pub(super) const fn low(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Fixed width: in order by name is in order by number.
+    pub(super) fn file_name(self) -> String {
+        format!("wal-{:020}.log", self.0)
+    }
+
+    /// The segment that a file name stands for; nothing for any other file.
+    pub(super) fn from_file_name(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix("wal-")?.strip_suffix(".log")?;
+        let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+        digits.parse().ok().filter(|&id| all_digits && id > 0).map(Self)
+    }
+}
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whether a file is one that a crash left half made, free to be removed by the next writer.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with("wal-") && name.ends_with(TEMPORARY)
+}
+
+/// The name under which the next segment is made ready.
+pub(super) const SPARE_NAME: &str = "wal-spare.tmp";
+
+/// The first sector of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub(super) log_id: u64,
+    pub(super) id: SegmentId,
+    /// The first record of this segment. It cuts the segment before: what that holds from here on does not count,
+    /// and all before here was durable before this header was.
+    pub(super) first_lsn: Lsn,
+    /// Where in the segment before its last record that counts ends; 0 in the first segment.
+    pub(super) previous_end: u64,
+    /// `header_crc` of the last record before this segment; 0 when there is none.
+    pub(super) previous_crc: u32,
+    pub(super) time_us: u64,
+}
+
+/// Why a sector is no segment header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SegmentHeaderError {
+    Damaged,
+    UnsupportedVersion(u32),
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> [u8; SECTOR_LEN] {
+        let mut bytes = [0; SECTOR_LEN];
+        bytes[0..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.log_id.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.id.get().to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.first_lsn.get().to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.previous_end.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.time_us.to_le_bytes());
+        bytes[56..60].copy_from_slice(&self.previous_crc.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..CRC_AT]);
+        bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, SegmentHeaderError> {
+        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        // All format versions keep magic, version and checksum where they are: another version that passes the
+        // checksum is another version, one that does not is damage.
+        if bytes.len() < SECTOR_LEN
+            || bytes[..8] != MAGIC
+            || u32_at(CRC_AT) != crc32c::crc32c(&bytes[..CRC_AT])
+        {
+            return Err(SegmentHeaderError::Damaged);
+        }
+        if u32_at(8) != FORMAT_VERSION {
+            return Err(SegmentHeaderError::UnsupportedVersion(u32_at(8)));
+        }
+        Ok(Self {
+            log_id: u64_at(16),
+            id: SegmentId(u64_at(24)),
+            first_lsn: Lsn::new(u64_at(32)),
+            previous_end: u64_at(40),
+            time_us: u64_at(48),
+            previous_crc: u32_at(56),
+        })
+    }
+
+    /// The error for a segment of a format that this build cannot read.
+    pub(super) fn unsupported(disk: &dyn Disk, name: &str, found: u32) -> StorageError {
+        StorageError::UnsupportedFormat {
+            path: disk.path().join(name),
+            what: "format version",
+            found,
+            supported: FORMAT_VERSION,
+        }
+    }
+}
+
+/// A new segment that has no name yet that recovery would look at. Dropped before it is published, it is removed.
+pub(super) struct Unnamed {
+    disk: Arc<dyn Disk>,
+    temporary: String,
+    file: Option<Box<dyn DiskFile>>,
+}
+
+impl Unnamed {
+    /// Makes an empty file for the segment `id`.
+    pub(super) fn create(disk: &Arc<dyn Disk>, id: SegmentId) -> StorageResult<Self> {
+        let temporary = id.file_name() + TEMPORARY;
+        match disk.create(&temporary) {
+            Ok(file) => Ok(Self { disk: Arc::clone(disk), temporary, file: Some(file) }),
+            Err(e) => Err(StorageError::write("create", disk.path().join(&temporary), e)),
+        }
+    }
+
+    /// Takes over the file that was made ready as [`SPARE_NAME`].
+    pub(super) fn from_spare(disk: &Arc<dyn Disk>, file: Box<dyn DiskFile>) -> Self {
+        Self { disk: Arc::clone(disk), temporary: SPARE_NAME.to_owned(), file: Some(file) }
+    }
+
+    /// Writes `bytes` at `offset`. What fails here leaves nothing that counts.
+    pub(super) fn write(&self, bytes: &[u8], offset: u64) -> StorageResult<()> {
+        self.attempt("write", |file| file.write_all_at(bytes, offset))
+    }
+
+    /// Makes the segment part of the log: its bytes are durable before its name is, so a segment with a name has a
+    /// whole header.
+    pub(super) fn publish(mut self, header: &SegmentHeader) -> StorageResult<Box<dyn DiskFile>> {
+        // Invariant: header and contents are synced before the rename, the rename before the first acknowledgement.
+        self.write(&header.encode(), 0)?;
+        self.attempt("sync", |file| file.sync())?;
+        self.attempt("rename", |_| self.disk.rename(&self.temporary, &header.id.file_name()))?;
+        // From here on the name may be durable or not: only success is an answer.
+        self.disk.sync_dir().map_err(|e| StorageError::io("sync the directory", self.disk.path(), e))?;
+        self.file.take().ok_or(StorageError::Closed)
+    }
+
+    fn attempt(
+        &self,
+        operation: &'static str,
+        action: impl FnOnce(&dyn DiskFile) -> std::io::Result<()>,
+    ) -> StorageResult<()> {
+        let Some(file) = &self.file else { return Err(StorageError::Closed) };
+        action(&**file).map_err(|e| StorageError::write(operation, self.disk.path().join(&self.temporary), e))
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // Best effort, to give a full disk its space back: a leftover counts for nothing, and the next writer
+            // removes it.
+            drop(self.disk.remove(&self.temporary));
+        }
+    }
+}
