@@ -54,7 +54,9 @@ pub enum StoreError {
         reason: String,
     },
     /// The store in the log was made with another setting.
-    #[error("the store was made with {setting} {stored}, asked for is {requested}: open it with {setting} {stored}, or make a new store elsewhere")]
+    #[error(
+        "the store was made with {setting} {stored}, asked for is {requested}: open it with {setting} {stored}, or make a new store elsewhere"
+    )]
     SettingMismatch {
         /// Which setting.
         setting: &'static str,

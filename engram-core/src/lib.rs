@@ -39,7 +39,9 @@ mod vector;
 mod words;
 
 pub use confidence::{Confidence, InvalidConfidence};
-pub use embedding::{DIMENSION_MAX, Embedding, EmbeddingError, InvalidPrecision, NORM_MAX, NORM_MIN, Precision};
+pub use embedding::{
+    DIMENSION_MAX, Embedding, EmbeddingError, InvalidPrecision, NORM_MAX, NORM_MIN, Precision,
+};
 /// The log's types that are part of this crate's API.
 pub use engram_storage as storage;
 pub use engram_storage::{FsyncMode, Lsn, RecoveryMode, StorageError};
@@ -47,7 +49,7 @@ pub use episode::Episode;
 pub use error::StoreError;
 pub use memory::Memory;
 pub use metadata::{MetaValue, Metadata};
-pub use recall::{Filter, Hit, Query, Recall};
+pub use recall::{Filter, Hit, Query, QueryBy, Recall};
 pub use receipt::{Durability, Outcome, Receipt, ReceiptHandle};
-pub use store::{LogFailure, MemoryStore, StoreStatus};
+pub use store::{LogFailure, MemoryStore, StoreStatus, Writes};
 pub use timeline::{Cursor, ListQuery, Page};

@@ -72,7 +72,11 @@ impl<'de> Deserialize<'de> for MetaValue {
 pub(crate) fn check(metadata: &Metadata) -> Result<(), StoreError> {
     let refuse = |reason: String| Err(StoreError::Metadata { reason });
     if metadata.len() > limits::METADATA_KEYS_MAX {
-        return refuse(format!("expected at most {} keys, got {}", limits::METADATA_KEYS_MAX, metadata.len()));
+        return refuse(format!(
+            "expected at most {} keys, got {}",
+            limits::METADATA_KEYS_MAX,
+            metadata.len()
+        ));
     }
     let mut bytes = 0;
     for (key, value) in metadata {

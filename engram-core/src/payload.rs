@@ -145,7 +145,9 @@ pub(crate) fn decode(entry_type: WalEntryType, payload: &[u8]) -> Result<Record,
             let precision = match precision {
                 VECTOR_INT8 => Precision::Int8,
                 VECTOR_F32 => Precision::F32,
-                other => return Err(format!("expected precision {VECTOR_INT8} or {VECTOR_F32}, got {other}")),
+                other => {
+                    return Err(format!("expected precision {VECTOR_INT8} or {VECTOR_F32}, got {other}"));
+                }
             };
             Ok(Record::Config(Config { dimension: dimension as usize, precision }))
         }

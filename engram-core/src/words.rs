@@ -82,6 +82,7 @@ impl<T: Clone> WordIndex<T> {
     }
 
     /// How many texts are in the index, those without words included.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.live
     }

@@ -143,16 +143,9 @@ impl StorageError {
         matches!(self, Self::DiskFull { .. })
     }
 
-    /// Whether the log has stopped taking writes for good in this process.
-    pub fn is_fatal(&self) -> bool {
-        matches!(
-            self,
-            Self::Io { .. }
-                | Self::Poisoned { .. }
-                | Self::ReadOnly { .. }
-                | Self::WriterPanicked
-                | Self::Closed
-        )
+    /// Whether a failure has ended writing in this process, so that each later write gets the same answer.
+    pub fn ended_writing(&self) -> bool {
+        matches!(self, Self::Poisoned { .. } | Self::ReadOnly { .. })
     }
 }
 

@@ -95,14 +95,6 @@ impl<T: Clone> VectorArena<T> {
         chunk.set(id.row(), vector, item);
     }
 
-    /// Exchanges the item of a row in use and leaves its vector.
-    pub(crate) fn set_item(&self, id: RowId, item: T) {
-        let chunk = self.chunk_in_use(id);
-        let mut chunk = write(&chunk);
-        let Some(slot) = chunk.item_mut(id.row()) else { unreachable!("{id:?} is free") };
-        *slot = Some(item);
-    }
-
     /// Frees a row and returns its item; `None` if it is free already.
     pub(crate) fn remove(&self, id: RowId) -> Option<T> {
         let chunk = self.chunk(id.chunk())?;
@@ -120,6 +112,7 @@ impl<T: Clone> VectorArena<T> {
     }
 
     /// How many rows are in use.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         let rows = self.rows_in_use();
         rows.end as usize - rows.free.len()

@@ -10,7 +10,6 @@ mod kernel;
 mod tests;
 
 pub(crate) use arena::{RowId, VectorArena};
-pub(crate) use chunk::Query;
 
 use crate::embedding::{Embedding, EmbeddingError, NORM_MAX, NORM_MIN, Precision};
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::chunk::CHUNK_ROWS;
 use super::kernel::Kernel;
-use super::{Query, RowId, StoredVector, VectorArena, rounded};
+use super::{RowId, StoredVector, VectorArena, chunk::Query, rounded};
 use crate::embedding::{Embedding, EmbeddingError, NORM_MAX, NORM_MIN, Precision};
 use crate::top_k::Scored;
 

@@ -656,7 +656,10 @@ fn the_bytes_of_format_version_1_stay_what_they_are() {
     let sector = header.encode();
     let hex: String = sector.iter().map(|byte| format!("{byte:02x}")).collect();
     let (start, end) = GOLDEN_SEGMENT;
-    assert!(hex.starts_with(start) && hex.ends_with(end) && hex[start.len()..1016].trim_matches('0').is_empty(), "{hex}");
+    assert!(
+        hex.starts_with(start) && hex.ends_with(end) && hex[start.len()..1016].trim_matches('0').is_empty(),
+        "{hex}"
+    );
     assert_eq!(segment::SegmentHeader::decode(&sector), Ok(header));
 }
 

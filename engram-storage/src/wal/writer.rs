@@ -208,11 +208,12 @@ fn start(
             return Ok(None);
         }
     };
-    let no_thread = |e| StorageError::io("start a thread for", disk.path(), e);
+    let directory = disk.path().to_path_buf();
+    let no_thread = |e| StorageError::io("start a thread for", &directory, e);
     let spare =
         if options.preallocate { Some(Spare::start(Arc::clone(&disk)).map_err(no_thread)?) } else { None };
     let committer = Committer {
-        disk: Arc::clone(&disk),
+        disk,
         queue: Arc::clone(queue),
         metrics: Arc::clone(&metrics),
         on_failure: options.on_failure.clone(),

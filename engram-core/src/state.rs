@@ -1,0 +1,284 @@
+//! All memories in RAM, and the one way into them.
+//!
+//! **Invariant:** nothing changes the state but [`State::apply`], which takes a record of the log. Live commits and
+//! recovery call it with the same bytes in the same order, so they end in the same state.
+
+use std::sync::{
+    Arc, Mutex, PoisonError, RwLock,
+    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+};
+
+use chrono::DateTime;
+use dashmap::DashMap;
+use engram_storage::{Lsn, WalEntryType};
+
+use crate::{
+    Confidence, Embedding, Filter, Hit, Memory, Outcome, Query, Recall, StoreError,
+    payload::{self, Config, Record, StoreRecord},
+    recall::QueryBy,
+    timeline::Timeline,
+    top_k::Scored,
+    vector::{RowId, StoredVector, VectorArena},
+    words::{DocId, WordIndex},
+};
+
+/// The space that memories are in; there is one so far.
+pub(crate) const SPACE: &str = "default";
+
+pub(crate) struct State {
+    config: Config,
+    memories: HotMemories,
+    vectors: VectorArena<Arc<Memory>>,
+    /// Held for one change, or for one question by words.
+    words: RwLock<WordIndex<Arc<Memory>>>,
+    pub(crate) timeline: Timeline,
+    /// Held while a record is applied: one at a time. Taken before any other lock here.
+    applying: Mutex<()>,
+    /// The last record applied. Read before a question is answered: what it says was seen, was.
+    applied_lsn: AtomicU64,
+    /// The first record that was applied without a log; `u64::MAX` when there is none.
+    volatile_from: AtomicU64,
+}
+
+/// The hot memories by id. Only whole values leave it: a guard that a caller held while it asked for another
+/// would lock it up.
+#[derive(Default)]
+struct HotMemories {
+    by_id: DashMap<Arc<str>, Entry>,
+    count: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Entry {
+    memory: Arc<Memory>,
+    row: Option<RowId>,
+    doc: DocId,
+}
+
+impl HotMemories {
+    fn get(&self, id: &str) -> Option<Entry> {
+        self.by_id.get(id).map(|entry| entry.clone())
+    }
+
+    fn insert(&self, entry: Entry) {
+        if self.by_id.insert(Arc::clone(&entry.memory.id), entry).is_none() {
+            self.count.fetch_add(1, SeqCst);
+        }
+    }
+
+    fn remove(&self, id: &str) {
+        if self.by_id.remove(id).is_some() {
+            self.count.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+impl State {
+    pub(crate) fn new(config: Config) -> Self {
+        Self {
+            config,
+            memories: HotMemories::default(),
+            vectors: VectorArena::new(config.dimension, config.precision),
+            words: RwLock::new(WordIndex::new()),
+            timeline: Timeline::default(),
+            applying: Mutex::new(()),
+            applied_lsn: AtomicU64::new(0),
+            volatile_from: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        self.config
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.memories.count.load(SeqCst)
+    }
+
+    /// The last record that is in the state.
+    pub(crate) fn applied_lsn(&self) -> Lsn {
+        Lsn::new(self.applied_lsn.load(SeqCst))
+    }
+
+    pub(crate) fn is_volatile(&self, lsn: Lsn) -> bool {
+        lsn.get() >= self.volatile_from.load(SeqCst)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Memory>> {
+        self.memories.get(id).map(|entry| entry.memory)
+    }
+
+    /// A memory and its vector, of the same version.
+    pub(crate) fn get_with_vector(&self, id: &str) -> Option<(Arc<Memory>, Option<StoredVector>)> {
+        loop {
+            let entry = self.memories.get(id)?;
+            let Some(row) = entry.row else { return Some((entry.memory, None)) };
+            match self.vectors.read(row) {
+                Some((memory, vector)) if Arc::ptr_eq(&memory, &entry.memory) => {
+                    return Some((memory, Some(vector)));
+                }
+                // An update is between the two: it is about to be in both.
+                _ => std::thread::yield_now(),
+            }
+        }
+    }
+
+    /// Applies a record of the log. A record that only another build can read is an error, and changes nothing.
+    pub(crate) fn apply(
+        &self,
+        lsn: Lsn,
+        entry_type: WalEntryType,
+        payload: &[u8],
+    ) -> Result<Outcome, StoreError> {
+        let record =
+            payload::decode(entry_type, payload).map_err(|reason| StoreError::Record { lsn, reason })?;
+        let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        self.apply_decoded(lsn, record)
+    }
+
+    /// Applies a record that no log has taken, under the next number.
+    pub(crate) fn apply_volatile(
+        &self,
+        entry_type: WalEntryType,
+        payload: &[u8],
+    ) -> Result<(Lsn, Outcome), StoreError> {
+        let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let lsn = self.applied_lsn().next();
+        let record =
+            payload::decode(entry_type, payload).map_err(|reason| StoreError::Record { lsn, reason })?;
+        self.volatile_from.fetch_min(lsn.get(), SeqCst);
+        Ok((lsn, self.apply_decoded(lsn, record)?))
+    }
+
+    fn apply_decoded(&self, lsn: Lsn, record: Record) -> Result<Outcome, StoreError> {
+        let outcome = match record {
+            Record::Store(record) => self.apply_store(lsn, record)?,
+            Record::Forget { space, id } => {
+                check_space(lsn, &space)?;
+                self.apply_forget(&id)
+            }
+            Record::Config(config) if config == self.config => Outcome::Unchanged,
+            Record::Config(config) => {
+                return Err(StoreError::Record {
+                    lsn,
+                    reason: format!("the store changes to {config:?} here"),
+                });
+            }
+        };
+        self.applied_lsn.store(lsn.get(), SeqCst);
+        Ok(outcome)
+    }
+
+    fn apply_store(&self, lsn: Lsn, record: StoreRecord) -> Result<Outcome, StoreError> {
+        let unreadable = |reason: String| StoreError::Record { lsn, reason };
+        check_space(lsn, &record.space)?;
+        let Config { dimension, precision } = self.config;
+        if let Some(vector) = &record.vector {
+            vector.check(dimension, precision).map_err(|e| unreadable(e.to_string()))?;
+        }
+        let when = DateTime::from_timestamp_micros(record.when_us)
+            .ok_or_else(|| unreadable(format!("a time of {} µs since 1970", record.when_us)))?;
+        let before = self.memories.get(&record.id);
+        let memory = Arc::new(Memory {
+            id: before.as_ref().map_or_else(|| Arc::from(record.id), |entry| Arc::clone(&entry.memory.id)),
+            lsn,
+            when,
+            content: record.content.into_boxed_str(),
+            confidence: Confidence::new(record.confidence).map_err(|e| unreadable(e.to_string()))?,
+            metadata: record.metadata,
+            has_embedding: record.vector.is_some(),
+        });
+        // Nothing below fails: a record is applied whole.
+        let row =
+            self.put_vector(before.as_ref().and_then(|entry| entry.row), record.vector.as_ref(), &memory);
+        let doc = self.put_words(before.as_ref(), &memory);
+        if let Some(entry) = &before
+            && entry.memory.when != memory.when
+        {
+            self.timeline.remove(&entry.memory);
+        }
+        self.timeline.insert(Arc::clone(&memory));
+        self.memories.insert(Entry { memory, row, doc });
+        Ok(if before.is_some() { Outcome::Updated } else { Outcome::Created })
+    }
+
+    /// A memory keeps its row over updates, so that a scan beside it finds it exactly once.
+    fn put_vector(
+        &self,
+        row: Option<RowId>,
+        vector: Option<&StoredVector>,
+        memory: &Arc<Memory>,
+    ) -> Option<RowId> {
+        match (row, vector) {
+            (None, None) => None,
+            (None, Some(vector)) => Some(self.vectors.insert(vector, Arc::clone(memory))),
+            (Some(row), Some(vector)) => {
+                self.vectors.replace(row, vector, Arc::clone(memory));
+                Some(row)
+            }
+            (Some(row), None) => {
+                self.vectors.remove(row);
+                None
+            }
+        }
+    }
+
+    fn put_words(&self, before: Option<&Entry>, memory: &Arc<Memory>) -> DocId {
+        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
+        match before {
+            Some(entry) if entry.memory.content == memory.content => {
+                words.set_item(entry.doc, Arc::clone(memory));
+                entry.doc
+            }
+            Some(entry) => {
+                words.remove(entry.doc, &entry.memory.content);
+                words.insert(&memory.content, Arc::clone(memory))
+            }
+            None => words.insert(&memory.content, Arc::clone(memory)),
+        }
+    }
+
+    fn apply_forget(&self, id: &str) -> Outcome {
+        let Some(entry) = self.memories.get(id) else { return Outcome::Unchanged };
+        self.memories.remove(id);
+        self.timeline.remove(&entry.memory);
+        if let Some(row) = entry.row {
+            self.vectors.remove(row);
+        }
+        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
+        words.remove(entry.doc, &entry.memory.content);
+        Outcome::Deleted
+    }
+
+    /// The vector of an embedding, as the store would hold it.
+    pub(crate) fn vector(&self, embedding: &Embedding) -> Result<StoredVector, StoreError> {
+        Ok(StoredVector::from_embedding(embedding, self.config.dimension, self.config.precision)?)
+    }
+
+    pub(crate) fn recall(&self, query: &Query) -> Result<Recall, StoreError> {
+        query.check()?;
+        let lsn = self.applied_lsn();
+        let filter: &Filter = &query.filter;
+        let accept = |memory: &Arc<Memory>| filter.accepts(memory);
+        let newer_first = |memory: &Arc<Memory>| memory.lsn.get();
+        let scored = match &query.by {
+            QueryBy::Embedding(embedding) => {
+                let prepared = self.vectors.query(embedding)?;
+                self.vectors.scan(&prepared, query.limit, accept, newer_first)
+            }
+            QueryBy::Words(text) => {
+                let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
+                words.search(text, query.limit, accept, newer_first)
+            }
+        };
+        let hits = scored.into_iter().map(|Scored { item, score }| Hit { memory: item, score }).collect();
+        Ok(Recall { hits, lsn })
+    }
+}
+
+fn check_space(lsn: Lsn, space: &str) -> Result<(), StoreError> {
+    if space == SPACE {
+        return Ok(());
+    }
+    Err(StoreError::Record { lsn, reason: format!("expected the space {SPACE:?}, got {space:?}") })
+}

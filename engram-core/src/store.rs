@@ -1,0 +1,470 @@
+//! The store: checks, the log, and the state behind it.
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use engram_storage::{
+    Lsn, MetricsSnapshot, RecoveryReport, StorageError, StorageMetrics, WalEntry, WalOptions, WalWriter,
+    disk::{Disk, RealDisk},
+};
+
+use crate::{
+    Durability, Embedding, Episode, FsyncMode, ListQuery, Memory, Outcome, Page, Precision, Query, Recall,
+    Receipt, ReceiptHandle, StoreError,
+    embedding::DIMENSION_MAX,
+    episode::check_id,
+    payload::{self, Config, Record, StoreRecord},
+    state::{SPACE, State},
+};
+
+/// The dimension of a store that is not told another.
+const DIMENSION_DEFAULT: usize = 768;
+
+/// What becomes of writes when the log has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFailure {
+    /// They are refused; reads go on.
+    #[default]
+    Refuse,
+    /// They go on in memory alone, and each receipt says [`Volatile`](Durability::Volatile).
+    Volatile,
+}
+
+/// All memories of one log, or of none. Shared by reference: any thread may use it.
+pub struct MemoryStore {
+    /// Before the state, so that it is shut down before the state goes.
+    log: Option<WalWriter>,
+    state: Arc<State>,
+    metrics: Arc<StorageMetrics>,
+    report: Option<RecoveryReport>,
+    recovered: usize,
+    capacity: usize,
+    /// New memories that are on their way: they count against the capacity until they are stored or refused.
+    reserved: Arc<AtomicUsize>,
+    dimension: Option<usize>,
+    precision: Option<Precision>,
+    log_failure: LogFailure,
+}
+
+/// The store at one moment.
+#[derive(Debug, Clone)]
+pub struct StoreStatus {
+    /// Memories stored.
+    pub count: usize,
+    /// The most that it holds.
+    pub capacity: usize,
+    /// The length of its embeddings.
+    pub dimension: usize,
+    /// The form of its embeddings.
+    pub precision: Precision,
+    /// The last change that readers see.
+    pub applied_lsn: Lsn,
+    /// Counters of the log; all zero without one.
+    pub log: MetricsSnapshot,
+    /// What was found when the log was opened.
+    pub recovery: Option<RecoveryReport>,
+    /// Whether a write would be acknowledged, and whether it would be durable.
+    pub writes: Writes,
+}
+
+/// What becomes of a write now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// It is stored with the durability of the log's mode.
+    Durable,
+    /// It is stored in memory alone.
+    Volatile,
+    /// It is refused.
+    Refused,
+}
+
+impl MemoryStore {
+    /// An empty store for at most `capacity` memories, in memory alone until it gets a log. Its embeddings have
+    /// 768 dimensions, kept as `int8`, unless it is told otherwise.
+    pub fn new(capacity: usize) -> Self {
+        let config = Config { dimension: DIMENSION_DEFAULT, precision: Precision::default() };
+        Self {
+            log: None,
+            state: Arc::new(State::new(config)),
+            metrics: Arc::default(),
+            report: None,
+            recovered: 0,
+            capacity,
+            reserved: Arc::default(),
+            dimension: None,
+            precision: None,
+            log_failure: LogFailure::default(),
+        }
+    }
+
+    /// With embeddings of another length. A log that was made with yet another is refused later.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] for 0 or more than [`DIMENSION_MAX`], or when the store is in use.
+    pub fn with_dimension(mut self, dimension: usize) -> Result<Self, StoreError> {
+        if dimension == 0 || dimension > DIMENSION_MAX {
+            let reason = format!("expected a dimension of 1 to {DIMENSION_MAX}, got {dimension}");
+            return Err(StoreError::Setting { reason });
+        }
+        self.dimension = Some(dimension);
+        self.set_up(Config { dimension, ..self.state.config() })?;
+        Ok(self)
+    }
+
+    /// With embeddings in another form. A log that was made with another is refused later.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] when the store is in use.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self, StoreError> {
+        self.precision = Some(precision);
+        self.set_up(Config { precision, ..self.state.config() })?;
+        Ok(self)
+    }
+
+    /// What becomes of writes when the log fails.
+    #[must_use]
+    pub fn on_log_failure(self, log_failure: LogFailure) -> Self {
+        Self { log_failure, ..self }
+    }
+
+    fn set_up(&mut self, config: Config) -> Result<(), StoreError> {
+        if self.log.is_some() || self.state.applied_lsn() > Lsn::ZERO {
+            let reason =
+                "a store is set up before its log is opened and before anything is stored".to_owned();
+            return Err(StoreError::Setting { reason });
+        }
+        self.state = Arc::new(State::new(config));
+        Ok(())
+    }
+
+    /// With the log in `directory`, which is made when its parent exists. All memories in it are recovered: they can
+    /// be recalled when this returns, and what is stored from now on is logged first.
+    ///
+    /// # Errors
+    /// As [`with_log`](Self::with_log).
+    pub fn with_wal(self, directory: impl AsRef<Path>, mode: FsyncMode) -> Result<Self, StoreError> {
+        let path = directory.as_ref();
+        let disk = RealDisk::create(path)
+            .map_err(|e| StorageError::BadDirectory { path: path.to_path_buf(), reason: e.to_string() })?;
+        self.with_log(Arc::new(disk), WalOptions { fsync: mode, ..WalOptions::default() })
+    }
+
+    /// With the log on `disk`: as [`with_wal`](Self::with_wal), with all options.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] as [`WalWriter::recover`]; [`StoreError::SettingMismatch`] when the log was made with
+    /// another dimension or precision than asked for; [`StoreError::Record`] for a log of a later build;
+    /// [`StoreError::Setting`] when something was stored already. What was in the log has not changed then.
+    pub fn with_log(self, disk: Arc<dyn Disk>, options: WalOptions) -> Result<Self, StoreError> {
+        let mut store = self;
+        store.set_up(store.state.config())?;
+        let mut configured = false;
+        let metrics = Arc::clone(&store.metrics);
+        let (log, report) = WalWriter::recover(disk, options, metrics, |header, payload| {
+            if !configured {
+                configured = store.adopt(payload::decode(header.entry_type, payload), header.lsn)?;
+            }
+            store.state.apply(header.lsn, header.entry_type, payload).map(drop)
+        })?;
+        store.log = Some(log);
+        store.report = Some(report);
+        store.recovered = store.state.count();
+        store.write_config()?;
+        Ok(store)
+    }
+
+    /// The first record of a log says how the store was made; should it be lost, the first vector does.
+    fn adopt(&mut self, first: Result<Record, String>, lsn: Lsn) -> Result<bool, StoreError> {
+        let config = match first {
+            Ok(Record::Config(config)) => config,
+            Ok(Record::Store(StoreRecord { vector: Some(vector), .. })) if self.state.count() == 0 => {
+                Config { dimension: vector.dimension(), precision: vector.precision() }
+            }
+            Ok(Record::Store(_) | Record::Forget { .. }) => return Ok(false),
+            Err(reason) => return Err(StoreError::Record { lsn, reason }),
+        };
+        let mismatch = |setting, stored: String, requested: String| {
+            Err(StoreError::SettingMismatch { setting, stored, requested })
+        };
+        match (self.dimension, self.precision) {
+            (Some(requested), _) if requested != config.dimension => {
+                mismatch("dimension", config.dimension.to_string(), requested.to_string())
+            }
+            (_, Some(requested)) if requested != config.precision => {
+                mismatch("embedding precision", config.precision.to_string(), requested.to_string())
+            }
+            _ => {
+                self.state = Arc::new(State::new(config));
+                Ok(true)
+            }
+        }
+    }
+
+    /// A new log begins with how the store was made.
+    fn write_config(&self) -> Result<(), StoreError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let read_only = self.report.as_ref().is_some_and(|report| report.read_only.is_some());
+        if read_only || self.metrics.snapshot().written_lsn > 0 {
+            return Ok(());
+        }
+        let entry = encode(Record::Config(self.state.config()))?;
+        let commit = log.write(entry.clone())?;
+        self.state.apply(commit.lsn, entry.entry_type, &entry.payload).map(drop)
+    }
+
+    /// How many memories were recovered when the log was opened; 0 without a log. Recovery is part of opening the
+    /// log, so that nothing can be stored beside a log that was not read.
+    ///
+    /// # Errors
+    /// None: an error of recovery is one of [`with_wal`](Self::with_wal).
+    pub fn recover_from_wal(&self) -> Result<usize, StoreError> {
+        Ok(self.recovered)
+    }
+
+    /// Stores an episode, in place of what has its id. Returns when the log's mode promises that it is kept; whoever
+    /// asks then, on any thread, finds it.
+    ///
+    /// # Errors
+    /// A refusal ([`StoreError::Id`], [`Content`](StoreError::Content), [`Metadata`](StoreError::Metadata),
+    /// [`Embedding`](StoreError::Embedding), [`CapacityReached`](StoreError::CapacityReached)) has changed nothing.
+    /// [`StoreError::Storage`]: the log did not acknowledge it; see [`WalWriter::write`] for what to do.
+    pub fn store(&self, episode: Episode) -> Result<Receipt, StoreError> {
+        self.submit(episode).wait()
+    }
+
+    /// Stores an episode: as [`store`](Self::store), with a handle to wait on or to await. Episodes submitted by one
+    /// thread are stored in that order. Blocks while the log's queue is full.
+    pub fn submit(&self, episode: Episode) -> ReceiptHandle {
+        match self.prepare(episode) {
+            Ok(Prepared::Unchanged(receipt)) => ReceiptHandle::ready(Ok(receipt)),
+            Ok(Prepared::Write { id, entry, reservation }) => self.commit(id, entry, reservation),
+            Err(error) => ReceiptHandle::ready(Err(error)),
+        }
+    }
+
+    /// Forgets a memory. It is gone from recall when this returns, and stays so as far as the log's mode promises.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when there is none; [`StoreError::Storage`] as [`store`](Self::store).
+    pub fn forget(&self, id: &str) -> Result<Receipt, StoreError> {
+        self.submit_forget(id).wait()
+    }
+
+    /// Forgets a memory: as [`forget`](Self::forget), with a handle to wait on or to await.
+    pub fn submit_forget(&self, id: &str) -> ReceiptHandle {
+        let id = id.to_owned();
+        let prepared = check_id(&id).and_then(|()| {
+            let known = self.state.get(&id).is_some();
+            if !known {
+                return Err(StoreError::NotFound { id: id.clone() });
+            }
+            encode(Record::Forget { space: SPACE.to_owned(), id: id.clone() })
+        });
+        match prepared {
+            Ok(entry) => self.commit(id, entry, None),
+            Err(error) => ReceiptHandle::ready(Err(error)),
+        }
+    }
+
+    /// Checks an episode and makes its record.
+    fn prepare(&self, episode: Episode) -> Result<Prepared, StoreError> {
+        episode.check()?;
+        let vector = episode.embedding.as_ref().map(|embedding| self.state.vector(embedding)).transpose()?;
+        let Episode { id, when, content, embedding: _, confidence, metadata } = episode;
+        let (when_us, confidence) = (when.timestamp_micros(), confidence.get());
+        let before = self.state.get_with_vector(&id);
+        if let Some((memory, stored)) = &before
+            && (memory.when().timestamp_micros(), memory.content()) == (when_us, &*content)
+            && memory.confidence().get().to_bits() == confidence.to_bits()
+            && (memory.metadata(), stored) == (&metadata, &vector)
+        {
+            let durability = self.durability_of(memory.lsn());
+            return Ok(Prepared::Unchanged(Receipt {
+                id,
+                lsn: memory.lsn(),
+                outcome: Outcome::Unchanged,
+                durability,
+            }));
+        }
+        let reservation = if before.is_some() { None } else { Some(self.reserve()?) };
+        let space = SPACE.to_owned();
+        let record = StoreRecord { space, id: id.clone(), when_us, content, confidence, metadata, vector };
+        Ok(Prepared::Write { id, entry: encode(Record::Store(record))?, reservation })
+    }
+
+    /// Keeps a place for a new memory.
+    fn reserve(&self) -> Result<Reservation, StoreError> {
+        // The place is taken before the memories are counted, and let go after they were counted again: between
+        // the two a memory may count twice, never not at all.
+        let reservation = Reservation::new(&self.reserved);
+        if self.state.count() + self.reserved.load(SeqCst) > self.capacity {
+            return Err(StoreError::CapacityReached { capacity: self.capacity });
+        }
+        Ok(reservation)
+    }
+
+    /// Logs a change, and applies it when it is committed: on the log's thread, in the order of the log, before the
+    /// receipt is given.
+    fn commit(&self, id: String, entry: WalEntry, reservation: Option<Reservation>) -> ReceiptHandle {
+        let (completer, handle) = ReceiptHandle::channel();
+        let Some(log) = &self.log else {
+            completer.complete(receipt_of_volatile(&self.state, id, &entry));
+            return handle;
+        };
+        let (state, log_failure) = (Arc::clone(&self.state), self.log_failure);
+        log.submit_with(entry, move |entry, outcome| {
+            let receipt = match outcome {
+                Ok(commit) => state
+                    .apply(commit.lsn, entry.entry_type, &entry.payload)
+                    .and_then(|outcome| receipt(id, commit.lsn, outcome, commit.durability.into())),
+                Err(error) if log_failure == LogFailure::Volatile && error.ended_writing() => {
+                    receipt_of_volatile(&state, id, entry)
+                }
+                Err(error) => Err(error.into()),
+            };
+            drop(reservation);
+            completer.complete(receipt);
+        });
+        handle
+    }
+
+    fn durability_of(&self, lsn: Lsn) -> Durability {
+        if self.log.is_none() || self.state.is_volatile(lsn) {
+            Durability::Volatile
+        } else if self.metrics.snapshot().synced_lsn >= lsn.get() {
+            Durability::Synced
+        } else {
+            Durability::Written
+        }
+    }
+
+    /// The memory with this id.
+    pub fn get(&self, id: &str) -> Option<Arc<Memory>> {
+        self.state.get(id)
+    }
+
+    /// The memory with this id and its embedding as the store holds it: the numbers that recall compares with, which
+    /// in `int8` are not quite those that came in.
+    pub fn get_with_embedding(&self, id: &str) -> Option<(Arc<Memory>, Option<Embedding>)> {
+        let (memory, vector) = self.state.get_with_vector(id)?;
+        Some((memory, vector.map(|vector| Embedding::from(vector.to_f32()))))
+    }
+
+    /// The memories that answer a question best.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] for a limit or a query over its limit; [`StoreError::Embedding`] for an embedding that
+    /// no memory here could have.
+    pub fn recall(&self, query: &Query) -> Result<Recall, StoreError> {
+        self.state.recall(query)
+    }
+
+    /// A page of all memories, from the oldest on.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] for a limit of 0 or over [`LIST_LIMIT_MAX`](crate::limits::LIST_LIMIT_MAX).
+    pub fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        self.state.timeline.page(query)
+    }
+
+    /// How many memories there are.
+    pub fn count(&self) -> usize {
+        self.state.count()
+    }
+
+    /// The store as it is now.
+    pub fn status(&self) -> StoreStatus {
+        let Config { dimension, precision } = self.state.config();
+        let log = self.metrics.snapshot();
+        let read_only = self.report.as_ref().is_some_and(|report| report.read_only.is_some());
+        let writes = match (&self.log, self.log_failure) {
+            (Some(_), _) if !read_only && !log.poisoned => Writes::Durable,
+            (Some(_), LogFailure::Refuse) => Writes::Refused,
+            (Some(_), LogFailure::Volatile) | (None, _) => Writes::Volatile,
+        };
+        StoreStatus {
+            count: self.count(),
+            capacity: self.capacity,
+            dimension,
+            precision,
+            applied_lsn: self.state.applied_lsn(),
+            log,
+            recovery: self.report.clone(),
+            writes,
+        }
+    }
+
+    /// Makes everything acknowledged so far survive power loss, in any mode. Does nothing without a log.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] when the log cannot promise that.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.log.as_ref().map_or(Ok(()), |log| Ok(log.sync()?))
+    }
+
+    /// Commits what was submitted, syncs the log and closes it. Later changes are refused; reads go on. Dropping the
+    /// store does the same, and only logs an error.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] when the last records could not be synced, or the log had failed before.
+    pub fn close(&self) -> Result<(), StoreError> {
+        self.log.as_ref().map_or(Ok(()), |log| Ok(log.shutdown()?))
+    }
+}
+
+/// An episode that passed all checks.
+enum Prepared {
+    Unchanged(Receipt),
+    Write { id: String, entry: WalEntry, reservation: Option<Reservation> },
+}
+
+/// A place for a new memory, given back when dropped.
+struct Reservation(Arc<AtomicUsize>);
+
+impl Reservation {
+    fn new(reserved: &Arc<AtomicUsize>) -> Self {
+        reserved.fetch_add(1, SeqCst);
+        Self(Arc::clone(reserved))
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+fn receipt_of_volatile(state: &State, id: String, entry: &WalEntry) -> Result<Receipt, StoreError> {
+    let (lsn, outcome) = state.apply_volatile(entry.entry_type, &entry.payload)?;
+    receipt(id, lsn, outcome, Durability::Volatile)
+}
+
+fn receipt(id: String, lsn: Lsn, outcome: Outcome, durability: Durability) -> Result<Receipt, StoreError> {
+    match outcome {
+        // Another one has forgotten it after this one was checked.
+        Outcome::Unchanged => Err(StoreError::NotFound { id }),
+        Outcome::Created | Outcome::Updated | Outcome::Deleted => {
+            Ok(Receipt { id, lsn, outcome, durability })
+        }
+    }
+}
+
+fn encode(record: Record) -> Result<WalEntry, StoreError> {
+    // Everything is within limits far below the record's: only a defect gets here.
+    payload::encode(record).map_err(|reason| StoreError::Setting { reason })
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore")
+            .field("count", &self.count())
+            .field("log", &self.log)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+//! All memories in the order of time.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use chrono::{DateTime, Utc};
+
+use crate::{Memory, StoreError, limits};
+
+/// What to list: from the oldest on, in a stable order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ListQuery {
+    /// The most memories, up to [`LIST_LIMIT_MAX`](limits::LIST_LIMIT_MAX).
+    pub limit: usize,
+    /// Where the page before this one ended.
+    pub after: Option<Cursor>,
+    /// Those that happened then or later.
+    pub from: Option<DateTime<Utc>>,
+    /// Those that happened before.
+    pub before: Option<DateTime<Utc>>,
+}
+
+/// A place in the order of time. Stays valid whatever is stored or forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// When the last memory of a page happened, in microseconds since 1970.
+    pub when_us: i64,
+    /// Its id.
+    pub id: Arc<str>,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// By the time they happened, then by id.
+    pub memories: Vec<Arc<Memory>>,
+    /// Where to go on; nothing when this was the last page.
+    pub next: Option<Cursor>,
+}
+
+/// The memories by time, then by id.
+#[derive(Default)]
+pub(crate) struct Timeline {
+    /// Held for one change, or for the reading of one page.
+    memories: RwLock<BTreeMap<Cursor, Arc<Memory>>>,
+}
+
+impl Timeline {
+    pub(crate) fn insert(&self, memory: Arc<Memory>) {
+        let mut memories = self.memories.write().unwrap_or_else(PoisonError::into_inner);
+        memories.insert(Cursor::of(&memory), memory);
+    }
+
+    pub(crate) fn remove(&self, memory: &Memory) {
+        self.memories.write().unwrap_or_else(PoisonError::into_inner).remove(&Cursor::of(memory));
+    }
+
+    pub(crate) fn page(&self, query: &ListQuery) -> Result<Page, StoreError> {
+        if query.limit == 0 || query.limit > limits::LIST_LIMIT_MAX {
+            let max = limits::LIST_LIMIT_MAX;
+            return Err(StoreError::Query {
+                reason: format!("expected a limit of 1 to {max}, got {}", query.limit),
+            });
+        }
+        let first_at = |when: DateTime<Utc>| Cursor { when_us: when.timestamp_micros(), id: Arc::from("") };
+        let from = query.from.map(first_at);
+        let start = match (&query.after, &from) {
+            (Some(after), Some(from)) if after < from => Bound::Included(from),
+            (Some(after), _) => Bound::Excluded(after),
+            (None, Some(from)) => Bound::Included(from),
+            (None, None) => Bound::Unbounded,
+        };
+        let before = query.before.map(first_at);
+        let memories = self.memories.read().unwrap_or_else(PoisonError::into_inner);
+        let mut page: Vec<Arc<Memory>> = memories
+            .range::<Cursor, _>((start, Bound::Unbounded))
+            .take_while(|(cursor, _)| before.as_ref().is_none_or(|before| *cursor < before))
+            .map(|(_, memory)| Arc::clone(memory))
+            .take(query.limit + 1)
+            .collect();
+        let more = page.len() > query.limit;
+        page.truncate(query.limit);
+        let next = page.last().filter(|_| more).map(|memory| Cursor::of(memory));
+        Ok(Page { memories: page, next })
+    }
+}
+
+impl Cursor {
+    fn of(memory: &Memory) -> Self {
+        Self { when_us: memory.when.timestamp_micros(), id: Arc::clone(&memory.id) }
+    }
+}
