@@ -286,7 +286,6 @@ fn assert_near(found: &[Scored<u64>], expected: &[(u64, f64)]) {
 enum Operation {
     Insert(u64),
     Replace(usize, u64),
-    Touch(usize),
     Remove(usize),
 }
 
@@ -294,7 +293,6 @@ fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         4 => (0_u64..12).prop_map(Operation::Insert),
         1 => (any::<usize>(), 0_u64..12).prop_map(|(row, seed)| Operation::Replace(row, seed)),
-        1 => any::<usize>().prop_map(Operation::Touch),
         2 => any::<usize>().prop_map(Operation::Remove),
     ]
 }
@@ -325,13 +323,6 @@ proptest! {
                         model.insert(item, vector(*seed));
                         rows[row].1 = item;
                     }
-                    Operation::Touch(row) if !rows.is_empty() => {
-                        let row = row % rows.len();
-                        arena.set_item(rows[row].0, item);
-                        let vector = model.remove(&rows[row].1).unwrap();
-                        model.insert(item, vector);
-                        rows[row].1 = item;
-                    }
                     Operation::Remove(row) if !rows.is_empty() => {
                         let (id, item) = rows.swap_remove(row % rows.len());
                         prop_assert_eq!(arena.remove(id), Some(item));
@@ -339,7 +330,7 @@ proptest! {
                         prop_assert!(arena.read(id).is_none());
                         model.remove(&item);
                     }
-                    Operation::Replace(..) | Operation::Touch(_) | Operation::Remove(_) => {}
+                    Operation::Replace(..) | Operation::Remove(_) => {}
                 }
             }
             prop_assert_eq!(arena.len(), model.len());
@@ -461,7 +452,7 @@ fn a_panicking_filter_leaves_the_arena_usable() {
     let id = arena.insert(&vector, 1);
     let scan = || arena.scan(&Query::new(&vector), 1, |_| panic!("a filter of the test"), |item| *item);
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(scan)).is_err());
-    arena.set_item(id, 2);
+    arena.replace(id, &vector, 2);
     assert_eq!(arena.read(id), Some((2, vector)));
 }
 
