@@ -3,11 +3,13 @@
 //! After each crash the store must hold what some prefix of the changes that were sent would have left, and that
 //! prefix must cover all that was acknowledged. `ENGRAM_SEED` repeats a run, `ENGRAM_CRASHES` makes it longer.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+#![expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, reason = "a test")]
+#![expect(clippy::print_stdout, reason = "what a run tried")]
+
+#[path = "support/random.rs"]
+mod random;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{TimeZone as _, Utc};
 use engram_core::{
@@ -17,6 +19,7 @@ use engram_core::{
         disk::{SimDisk, SimFaults},
     },
 };
+use random::{Random, count, seed};
 
 /// The state that a change leaves: content and LSN of each memory.
 type Contents = BTreeMap<String, (String, u64)>;
@@ -47,29 +50,6 @@ impl Change {
     }
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 31)).wrapping_mul(0x7fb5_d329_728e_a185);
-        (mixed ^ (mixed >> 27)).wrapping_mul(0x81da_def4_bc2d_d44d) % bound
-    }
-}
-
-/// A seed that was asked for, or a new one; printed either way.
-fn seed() -> u64 {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let seed = std::env::var("ENGRAM_SEED").map_or_else(|_| now(), |seed| seed.parse().unwrap());
-    println!("ENGRAM_SEED={seed}");
-    seed
-}
-
-/// How many crashes to try: so many, or what was asked for.
-fn crashes(default: u64) -> u64 {
-    std::env::var("ENGRAM_CRASHES").map_or(default, |crashes| crashes.parse().unwrap())
-}
-
 fn open(disk: &SimDisk, fsync: FsyncMode) -> Result<MemoryStore, StoreError> {
     // Segments of a few records, and all disk operations on one thread, so that a seed repeats a run.
     let options = WalOptions { fsync, segment_bytes: 4096, preallocate: false, ..WalOptions::default() };
@@ -97,7 +77,7 @@ struct Client {
 impl Client {
     fn new(seed: u64) -> Self {
         let certain = Contents::new();
-        Self { random: Random(seed), certain, lsn: 0, uncertain: Vec::new(), content: 0 }
+        Self { random: Random::new(seed), certain, lsn: 0, uncertain: Vec::new(), content: 0 }
     }
 
     /// The next change to a store that holds `now`; each differs from all before it.
@@ -189,7 +169,7 @@ impl Client {
 }
 
 fn short(contents: &Contents) -> Vec<String> {
-    contents.iter().map(|(id, (content, lsn))| format!("{id} {:.8} @{lsn}", content)).collect()
+    contents.iter().map(|(id, (content, lsn))| format!("{id} {content:.8} @{lsn}")).collect()
 }
 
 /// Opens the store after a crash, with up to two more crashes in the middle of that.
@@ -209,7 +189,7 @@ fn a_power_cut_at_every_operation_loses_nothing_acknowledged() {
     let seed = seed();
     let mut cuts = 0;
     for mode in DURABLE {
-        for workload in 0..crashes(40) {
+        for workload in 0..count("ENGRAM_CRASHES", 40) {
             let seed = seed.wrapping_add(workload);
             let operations = {
                 let disk = SimDisk::new(seed);
@@ -224,7 +204,7 @@ fn a_power_cut_at_every_operation_loses_nothing_acknowledged() {
                 let disk = SimDisk::new(seed);
                 disk.set_faults(SimFaults { garbage_sectors: operation % 2 == 1, ..SimFaults::default() });
                 let mut client = Client::new(seed);
-                let mut random = Random(seed ^ operation);
+                let mut random = Random::new(seed ^ operation);
                 disk.power_off_after(operation);
                 if let Ok(store) = open(&disk, mode) {
                     client.lsn = 1;
@@ -247,11 +227,11 @@ fn a_power_cut_at_every_operation_loses_nothing_acknowledged() {
 #[test]
 fn many_lives_with_failing_disks_lose_nothing_acknowledged() {
     let seed = seed();
-    let lives = crashes(1500);
+    let lives = count("ENGRAM_CRASHES", 1500);
     let mut ends = 0;
     for life in 0..lives {
         let seed = seed.wrapping_add(life);
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mode = DURABLE[random.below(2) as usize];
         let disk = SimDisk::new(seed);
         let mut client = Client::new(seed);
@@ -296,11 +276,11 @@ fn many_lives_with_failing_disks_lose_nothing_acknowledged() {
 #[test]
 fn the_weak_modes_lose_no_more_than_they_say() {
     let seed = seed();
-    for life in 0..crashes(600) {
+    for life in 0..count("ENGRAM_CRASHES", 600) {
         let seed = seed.wrapping_add(life);
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         // An interval that never ends within the test: what survives is what rotation and `sync` made durable.
-        let mode = [FsyncMode::None, FsyncMode::Timer(Duration::from_secs(3600))][random.below(2) as usize];
+        let mode = [FsyncMode::None, FsyncMode::Timer(Duration::from_hours(1))][random.below(2) as usize];
         let disk = SimDisk::new(seed);
         let mut client = Client::new(seed);
         let mut store = open(&disk, mode).unwrap();
@@ -317,9 +297,9 @@ fn the_weak_modes_lose_no_more_than_they_say() {
             disk.power_off();
             drop(store);
             if power_cut {
-                disk.crash(random.below(u64::MAX))
+                disk.crash(random.below(u64::MAX));
             } else {
-                disk.restart()
+                disk.restart();
             }
             store = open(&disk, mode).unwrap();
             let found = store.status().applied_lsn.get();

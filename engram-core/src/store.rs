@@ -248,6 +248,12 @@ impl MemoryStore {
         }
     }
 
+    /// Whether [`submit`](Self::submit) may block now, since the log's queue is half full or more. A hint for callers
+    /// that must not block: they submit elsewhere then.
+    pub fn submit_may_block(&self) -> bool {
+        self.metrics.queue_is_crowded()
+    }
+
     /// Forgets a memory. It is gone from recall when this returns, and stays so as far as the log's mode promises.
     ///
     /// # Errors

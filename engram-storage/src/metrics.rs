@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use crate::wal::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
+
 /// Upper bounds of the latency buckets, in microseconds. The last bucket has none.
 const LATENCY_BOUNDS_US: [u64; 14] =
     [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 51_200, 102_400, 409_600, 1_638_400];
@@ -71,6 +73,13 @@ impl StorageMetrics {
             batch_sizes: self.batch_sizes.snapshot(),
             sync_latency_us: self.sync_latency_us.snapshot(),
         }
+    }
+
+    /// Whether the queue is half full or more: who appends now may soon have to wait for room. A hint for callers
+    /// that must not block; it costs two loads.
+    pub fn queue_is_crowded(&self) -> bool {
+        self.queue_depth.load(Relaxed) >= QUEUE_RECORDS_MAX as u64 / 2
+            || self.queue_bytes.load(Relaxed) >= QUEUE_BYTES_MAX as u64 / 2
     }
 
     pub(crate) fn record_sync(&self, took: Duration) {

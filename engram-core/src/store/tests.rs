@@ -18,6 +18,7 @@ fn open(disk: &SimDisk) -> MemoryStore {
 }
 
 fn episode(id: &str, n: f32) -> Episode {
+    #[expect(clippy::cast_possible_truncation, reason = "small whole numbers")]
     let when = Utc.timestamp_opt(n as i64, 0).unwrap();
     Episode::new(id, when, format!("content {n} of {id}"), [1.0, n, 0.5, -n], Confidence::HIGH)
 }
@@ -170,10 +171,12 @@ fn the_capacity_holds_under_concurrent_writers() {
             scope.spawn(move || {
                 let handles: Vec<_> =
                     (0..40).map(|n| store.submit(episode(&format!("{thread}-{n}"), 1.0))).collect();
-                handles.into_iter().for_each(|handle| match handle.wait() {
-                    Ok(_) | Err(StoreError::CapacityReached { .. }) => {}
-                    Err(other) => panic!("{other}"),
-                });
+                for handle in handles {
+                    match handle.wait() {
+                        Ok(_) | Err(StoreError::CapacityReached { .. }) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
             });
         }
     });

@@ -25,11 +25,23 @@ impl RealDisk {
     /// `NotFound` when the parent is missing, `NotADirectory` when something else has the name.
     pub fn create(directory: impl AsRef<Path>) -> io::Result<Self> {
         let directory = std::path::absolute(directory)?;
+        let parent = directory.parent().unwrap_or(Path::new("/"));
         match fs::create_dir(&directory) {
-            Ok(()) => sync_directory(directory.parent().unwrap_or(Path::new("/")))?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            // On a read-only file system an existing directory answers so; reading goes on.
-            Err(_) if directory.is_dir() => {}
+            Ok(()) => sync_directory(parent)?,
+            Err(_) if directory.is_dir() => {
+                // Whoever made it may not have made its name durable. Where that is not ours to do, it is no reason
+                // not to start.
+                if let Err(error) = sync_directory(parent) {
+                    tracing::warn!(%error, parent = %parent.display(), "cannot sync the parent of the log's directory");
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let reason = format!("its parent {} does not exist; make it, or mount it", parent.display());
+                return Err(io::Error::new(e.kind(), reason));
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory"));
+            }
             Err(e) => return Err(e),
         }
         Self::open(directory)

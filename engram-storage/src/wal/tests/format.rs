@@ -1,0 +1,75 @@
+//! The bytes on disk, and files that are not ours.
+
+use super::*;
+
+#[test]
+fn unknown_and_temporary_files_do_not_matter() {
+    let disk = SimDisk::new(1);
+    for name in ["notes.txt", "wal-1.log", "wal-00000000000000000009.log.tmp", "wal-spare.tmp", "x.tmp"] {
+        disk.plant(name, b"not a segment".to_vec());
+    }
+    let (wal, _) = open(&disk, small(FsyncMode::PerBatch)).unwrap();
+    write_numbered(&wal, 0..20);
+    drop(wal);
+    assert_eq!(payloads(&disk), numbered(0..20));
+    assert!(
+        disk.read("notes.txt").is_some() && disk.read("wal-1.log").is_some() && disk.read("x.tmp").is_some()
+    );
+    assert!(disk.read("wal-00000000000000000009.log.tmp").is_none());
+}
+
+#[test]
+fn another_format_version_is_refused_by_its_number() {
+    let disk = log_of(3, true);
+    let name = SegmentId::FIRST.file_name();
+    let mut bytes = disk.read(&name).unwrap();
+    bytes[8] = 2;
+    let crc = crc32c::crc32c(&bytes[..SECTOR_LEN - 4]);
+    bytes[SECTOR_LEN - 4..SECTOR_LEN].copy_from_slice(&crc.to_le_bytes());
+    disk.plant(&name, bytes);
+    let error = recover(&disk, RecoveryMode::SkipCorrupt).map(|found| found.report).unwrap_err();
+    assert!(matches!(error, StorageError::UnsupportedFormat { found: 2, supported: 1, .. }), "{error}");
+}
+
+#[test]
+fn the_bytes_of_format_version_1_stay_what_they_are() {
+    let place = record::Place {
+        log_id: 0x1122_3344_5566_7788,
+        segment: SegmentId::FIRST,
+        lsn: Lsn::new(2),
+        synced_lsn: Lsn::FIRST,
+        time_us: 3,
+        previous_crc: 4,
+    };
+    let mut bytes = Vec::new();
+    record::encode(&mut bytes, &place, WalEntryType::MemoryStore, b"payload");
+    assert_eq!(hex(&bytes), GOLDEN_RECORD);
+    let header = segment::SegmentHeader {
+        log_id: 0x1122_3344_5566_7788,
+        id: SegmentId::FIRST,
+        first_lsn: Lsn::FIRST,
+        previous_end: 5,
+        previous_crc: 6,
+        time_us: 7,
+    };
+    let sector = header.encode();
+    let hex = hex(&sector);
+    let (start, end) = GOLDEN_SEGMENT;
+    assert!(
+        hex.starts_with(start) && hex.ends_with(end) && hex[start.len()..1016].trim_matches('0').is_empty(),
+        "{hex}"
+    );
+    assert_eq!(segment::SegmentHeader::decode(&sector), Ok(header));
+}
+
+const GOLDEN_RECORD: &str = "6552656301010000020000000000000001000000000000008877665544332211030000000000000007000000070000007069e3f40400000001000000a329d9777061796c6f6164000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
+
+/// The fields and the checksum; all between is zero.
+const GOLDEN_SEGMENT: (&str, &str) = (
+    "454e47524d57414c01000000000000008877665544332211010000000000000001000000000000000500000000000000070000000000000006000000",
+    "30643144",
+);
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
