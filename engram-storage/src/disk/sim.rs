@@ -72,7 +72,12 @@ struct Inode {
 enum NameChange {
     Add(String, usize),
     Remove(String),
-    Rename(String, String),
+    /// Of this very file: a change that was lost before it does not make it another one's.
+    Rename {
+        from: String,
+        to: String,
+        inode: usize,
+    },
 }
 
 impl SimDisk {
@@ -234,10 +239,11 @@ impl NameChange {
             Self::Remove(name) => {
                 names.remove(name);
             }
-            Self::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
+            Self::Rename { from, to, inode } => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
                 }
+                names.insert(to.clone(), *inode);
             }
         }
     }
@@ -332,8 +338,8 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.operate()?;
-        state.inode(from)?;
-        state.change_name(NameChange::Rename(from.to_owned(), to.to_owned()));
+        let inode = state.inode(from)?;
+        state.change_name(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), inode });
         Ok(())
     }
 
