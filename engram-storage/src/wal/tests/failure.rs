@@ -163,3 +163,37 @@ fn a_full_or_read_only_disk_is_opened_for_reading() {
         assert_eq!(open(&sim, small(FsyncMode::PerBatch)).unwrap().1.records, 5);
     }
 }
+
+#[test]
+fn what_was_refused_is_cut_off_at_once_where_there_is_room_for_a_segment() {
+    let mut cut_off = 0;
+    for seed in 0..400 {
+        let disk = SimDisk::new(seed);
+        let metrics = Arc::new(StorageMetrics::new());
+        let options = WalOptions { segment_bytes: 1 << 20, ..small(FsyncMode::PerBatch) };
+        let (wal, _) = WalWriter::open(Arc::new(disk.clone()), options, Arc::clone(&metrics)).unwrap();
+        disk.set_faults(crate::disk::SimFaults { disk_full_one_in: 3, ..Default::default() });
+        let mut acknowledged = Vec::new();
+        // Up to the first refusal, after which the process is killed.
+        for payload in numbered(0..20) {
+            match wal.write(entry(payload.as_str())) {
+                Ok(_) => acknowledged.push(payload),
+                Err(error) => {
+                    assert!(error.is_disk_full(), "{error}");
+                    break;
+                }
+            }
+        }
+        let rotated = metrics.snapshot().rotations == 1;
+        disk.power_off();
+        drop(wal);
+        disk.restart();
+        let found = payloads(&disk);
+        assert!(found.starts_with(&acknowledged), "seed {seed}");
+        if rotated {
+            assert_eq!(found, acknowledged, "seed {seed}");
+            cut_off += 1;
+        }
+    }
+    assert!(cut_off > 50, "{cut_off}");
+}
