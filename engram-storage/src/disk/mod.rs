@@ -21,6 +21,7 @@
 //! ```
 
 mod faulty;
+mod random;
 mod real;
 mod sim;
 #[cfg(test)]

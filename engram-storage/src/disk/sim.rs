@@ -15,7 +15,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Disk, DiskFile, DiskLock};
+use super::{Disk, DiskFile, DiskLock, random::Random};
 use crate::wal::SECTOR_LEN;
 
 const EIO: i32 = 5;
@@ -91,7 +91,7 @@ impl SimDisk {
             operations: 0,
             power: Power::On,
             faults: SimFaults::default(),
-            random: Random(seed),
+            random: Random::new(seed),
             locked: false,
         })))
     }
@@ -120,7 +120,7 @@ impl SimDisk {
     /// The machine comes back after a power cut: what was synced is there, and of the rest what `seed` decides.
     pub fn crash(&self, seed: u64) {
         let mut state = self.state();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let garbage = state.faults.garbage_sectors;
         for inode in &mut state.inodes {
             inode.lose_power(&mut random, garbage);
@@ -428,29 +428,5 @@ impl DiskFile for SimFile {
         }
         state.inodes[self.inode].sync();
         Ok(())
-    }
-}
-
-/// `SplitMix64` (Steele, Lea and Flood, 2014): small, seeded, and good enough to choose sectors.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound`; 0 when there is none.
-    fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
-    }
-
-    /// True once in `n` times on average; never for 0.
-    fn one_in(&mut self, n: u64) -> bool {
-        n != 0 && self.below(n) == 0
     }
 }

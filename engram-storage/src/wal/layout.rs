@@ -11,33 +11,12 @@ use super::{
     report::RecoveryReport,
     scan::{Found, Scanner},
     segment::{SegmentHeader, SegmentHeaderError},
-    walk::{SegmentWalk, Step},
+    walk::{LastRecord, Segment, SegmentWalk, Step},
 };
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, DiskFile},
 };
-
-/// The last record of a segment, as its successor's header names it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LastRecord {
-    pub(super) lsn: Lsn,
-    /// Its header's checksum; 0 when that was not known.
-    pub(super) crc: u32,
-}
-
-/// A segment and what counts of it.
-#[derive(Debug, Clone)]
-pub(super) struct Segment {
-    pub(super) id: SegmentId,
-    pub(super) file: Arc<dyn DiskFile>,
-    /// Its first record.
-    pub(super) start: Lsn,
-    /// Where its last record ends.
-    pub(super) end: u64,
-    /// Its last record, where that is known for sure: it must be there.
-    pub(super) last: Option<LastRecord>,
-}
 
 /// A log's segments, in order.
 #[derive(Debug, Default)]

@@ -4,11 +4,34 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     Damage, Lsn, RECORD_VERSION, SegmentId,
-    layout::Segment,
     record::{WalEntryHeader, WalEntryType},
     scan::{Found, Scanner},
 };
-use crate::{StorageError, StorageResult, disk::Disk};
+use crate::{
+    StorageError, StorageResult,
+    disk::{Disk, DiskFile},
+};
+
+/// The last record of a segment, as its successor's header names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastRecord {
+    pub(super) lsn: Lsn,
+    /// Its header's checksum; 0 when that was not known.
+    pub(super) crc: u32,
+}
+
+/// A segment and what counts of it.
+#[derive(Debug, Clone)]
+pub(super) struct Segment {
+    pub(super) id: SegmentId,
+    pub(super) file: Arc<dyn DiskFile>,
+    /// Its first record.
+    pub(super) start: Lsn,
+    /// Where its last record ends.
+    pub(super) end: u64,
+    /// Its last record, where that is known for sure: it must be there.
+    pub(super) last: Option<LastRecord>,
+}
 
 /// The next thing in a walk.
 pub(super) enum Step {

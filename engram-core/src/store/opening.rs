@@ -1,0 +1,142 @@
+//! How a store is set up, and how its log is opened.
+
+use std::{path::Path, sync::Arc};
+
+use engram_storage::{
+    Lsn, StorageError, WalOptions, WalWriter,
+    disk::{Disk, RealDisk},
+};
+
+use super::{LogFailure, MemoryStore, encode};
+use crate::{
+    FsyncMode, Precision, StoreError,
+    embedding::DIMENSION_MAX,
+    payload::{self, Config, Record, StoreRecord},
+    state::State,
+};
+
+impl MemoryStore {
+    /// With embeddings of another length. A log that was made with yet another is refused later.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] for 0 or more than [`DIMENSION_MAX`], or when the store is in use.
+    pub fn with_dimension(mut self, dimension: usize) -> Result<Self, StoreError> {
+        if dimension == 0 || dimension > DIMENSION_MAX {
+            let reason = format!("expected a dimension of 1 to {DIMENSION_MAX}, got {dimension}");
+            return Err(StoreError::Setting { reason });
+        }
+        self.dimension = Some(dimension);
+        self.set_up(Config { dimension, ..self.state.config() })?;
+        Ok(self)
+    }
+
+    /// With embeddings in another form. A log that was made with another is refused later.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] when the store is in use.
+    pub fn with_precision(mut self, precision: Precision) -> Result<Self, StoreError> {
+        self.precision = Some(precision);
+        self.set_up(Config { precision, ..self.state.config() })?;
+        Ok(self)
+    }
+
+    /// What becomes of writes when the log fails.
+    #[must_use]
+    pub fn on_log_failure(self, log_failure: LogFailure) -> Self {
+        Self { log_failure, ..self }
+    }
+
+    fn set_up(&mut self, config: Config) -> Result<(), StoreError> {
+        if self.log.is_some() || self.state.applied_lsn() > Lsn::ZERO {
+            let reason =
+                "a store is set up before its log is opened and before anything is stored".to_owned();
+            return Err(StoreError::Setting { reason });
+        }
+        self.state = Arc::new(State::new(config));
+        Ok(())
+    }
+
+    /// With the log in `directory`, which is made when its parent exists. All memories in it are recovered: they can
+    /// be recalled when this returns, and what is stored from now on is logged first.
+    ///
+    /// # Errors
+    /// As [`with_log`](Self::with_log).
+    pub fn with_wal(self, directory: impl AsRef<Path>, mode: FsyncMode) -> Result<Self, StoreError> {
+        let path = directory.as_ref();
+        let disk = RealDisk::create(path)
+            .map_err(|e| StorageError::BadDirectory { path: path.to_path_buf(), reason: e.to_string() })?;
+        self.with_log(Arc::new(disk), WalOptions { fsync: mode, ..WalOptions::default() })
+    }
+
+    /// With the log on `disk`: as [`with_wal`](Self::with_wal), with all options.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] as [`WalWriter::recover`]; [`StoreError::SettingMismatch`] when the log was made with
+    /// another dimension or precision than asked for; [`StoreError::Record`] for a log of a later build;
+    /// [`StoreError::Setting`] when something was stored already. What was in the log has not changed then.
+    pub fn with_log(self, disk: Arc<dyn Disk>, options: WalOptions) -> Result<Self, StoreError> {
+        let mut store = self;
+        store.set_up(store.state.config())?;
+        let mut configured = false;
+        let metrics = Arc::clone(&store.metrics);
+        let (log, report) = WalWriter::recover(disk, options, metrics, |header, payload| {
+            if !configured {
+                configured = store.adopt(payload::decode(header.entry_type, payload), header.lsn)?;
+            }
+            store.state.apply(header.lsn, header.entry_type, payload).map(drop)
+        })?;
+        store.log = Some(log);
+        store.report = Some(report);
+        store.recovered = store.state.count();
+        store.write_config()?;
+        Ok(store)
+    }
+
+    /// The first record of a log says how the store was made; should it be lost, the first vector does.
+    fn adopt(&mut self, first: Result<Record, String>, lsn: Lsn) -> Result<bool, StoreError> {
+        let config = match first {
+            Ok(Record::Config(config)) => config,
+            Ok(Record::Store(StoreRecord { vector: Some(vector), .. })) if self.state.count() == 0 => {
+                Config { dimension: vector.dimension(), precision: vector.precision() }
+            }
+            Ok(Record::Store(_) | Record::Forget { .. }) => return Ok(false),
+            Err(reason) => return Err(StoreError::Record { lsn, reason }),
+        };
+        let mismatch = |setting, stored: String, requested: String| {
+            Err(StoreError::SettingMismatch { setting, stored, requested })
+        };
+        match (self.dimension, self.precision) {
+            (Some(requested), _) if requested != config.dimension => {
+                mismatch("dimension", config.dimension.to_string(), requested.to_string())
+            }
+            (_, Some(requested)) if requested != config.precision => {
+                mismatch("embedding precision", config.precision.to_string(), requested.to_string())
+            }
+            _ => {
+                self.state = Arc::new(State::new(config));
+                Ok(true)
+            }
+        }
+    }
+
+    /// A new log begins with how the store was made.
+    fn write_config(&self) -> Result<(), StoreError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        let read_only = self.report.as_ref().is_some_and(|report| report.read_only.is_some());
+        if read_only || self.metrics.snapshot().written_lsn > 0 {
+            return Ok(());
+        }
+        let entry = encode(Record::Config(self.state.config()))?;
+        let commit = log.write(entry.clone())?;
+        self.state.apply(commit.lsn, entry.entry_type, &entry.payload).map(drop)
+    }
+
+    /// How many memories were recovered when the log was opened; 0 without a log. Recovery is part of opening the
+    /// log, so that nothing can be stored beside a log that was not read.
+    ///
+    /// # Errors
+    /// None: an error of recovery is one of [`with_wal`](Self::with_wal).
+    pub fn recover_from_wal(&self) -> Result<usize, StoreError> {
+        Ok(self.recovered)
+    }
+}

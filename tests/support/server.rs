@@ -1,0 +1,206 @@
+//! The real server as a child process, and a client of it.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    log: Arc<Mutex<String>>,
+    agent: ureq::Agent,
+}
+
+/// An answer: its status, its content type and its body.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
+    }
+
+    /// The body, of an answer that must have this status.
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.json()
+    }
+
+    /// An error with this status and code, in the form that all errors have.
+    pub(crate) fn problem(self, status: u16, code: &str) -> Value {
+        let Self { content_type, .. } = &self;
+        assert_eq!(content_type, "application/problem+json", "{}", self.text);
+        let body = self.expect(status);
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["status"], status, "{body}");
+        for field in ["title", "detail", "suggestion"] {
+            assert!(body[field].as_str().is_some_and(|text| !text.is_empty()), "{field} in {body}");
+        }
+        body
+    }
+}
+
+/// The command that starts a server on `data_dir`, on a port that the system chooses.
+pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
+    command.arg("start").arg("--data-dir").arg(data_dir).args(["--listen", "127.0.0.1:0"]).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    /// Starts a server and waits until it is ready.
+    pub(crate) fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(command(data_dir, arguments))
+    }
+
+    /// Starts a server by `command` and waits until it is ready.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut log = String::new();
+        let url = loop {
+            let start = log.len();
+            if stderr.read_line(&mut log).unwrap() == 0 {
+                panic!("the server ended with {}:\n{log}", child.wait().unwrap());
+            }
+            if let Some((_, rest)) = log[start..].split_once("listening on ") {
+                break rest.split_whitespace().next().unwrap().to_owned();
+            }
+        };
+        let log = Arc::new(Mutex::new(log));
+        let rest = Arc::clone(&log);
+        // Read on, so that the server never waits for a full pipe.
+        thread::spawn(move || {
+            let mut line = String::new();
+            while stderr.read_line(&mut line).is_ok_and(|n| n > 0) {
+                rest.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(60)))
+            .build();
+        Self { child, url, log, agent: config.into() }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the server has said on stderr.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// SIGKILL, at this very moment.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by name.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// SIGTERM; the exit status and the log.
+    pub(crate) fn stop(mut self) -> (ExitStatus, String) {
+        self.signal("TERM");
+        let status = self.child.wait().unwrap();
+        (status, self.log())
+    }
+
+    /// The exit status of a server that ends by itself.
+    pub(crate) fn wait(mut self) -> (ExitStatus, String) {
+        let status = self.child.wait().unwrap();
+        (status, self.log())
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        answer(self.agent.get(format!("{}{path}", self.url)).call().unwrap())
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Answer {
+        self.try_delete(path).unwrap()
+    }
+
+    /// Nothing when the connection breaks.
+    pub(crate) fn try_delete(&self, path: &str) -> Option<Answer> {
+        self.agent.delete(format!("{}{path}", self.url)).call().ok().map(answer)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send("POST", path, "application/json", body.to_string().as_bytes()).unwrap()
+    }
+
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send("PUT", path, "application/json", body.to_string().as_bytes()).unwrap()
+    }
+
+    /// Any request with a body; an error when the connection breaks.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Answer, ureq::Error> {
+        let url = format!("{}{path}", self.url);
+        let request = match method {
+            "PUT" => self.agent.put(url),
+            _ => self.agent.post(url),
+        };
+        let request = if content_type.is_empty() { request } else { request.content_type(content_type) };
+        Ok(answer(request.send(body)?))
+    }
+
+    /// The memory with this id, or nothing.
+    pub(crate) fn memory(&self, id: &str) -> Option<Value> {
+        let answer = self.get(&format!("/v1/memories/{id}?include=embedding"));
+        (answer.status != 404).then(|| answer.expect(200))
+    }
+
+    /// All memories, page by page.
+    pub(crate) fn all_memories(&self) -> Vec<Value> {
+        let mut memories = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let mut page = self.get(&format!("/v1/memories?limit=1000{cursor}")).expect(200);
+            memories.append(page["memories"].as_array_mut().unwrap());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return memories,
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn answer(mut response: ureq::http::Response<ureq::Body>) -> Answer {
+    let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+    let content_type = header("content-type");
+    let status = response.status().as_u16();
+    let text = response.body_mut().with_config().limit(1 << 30).read_to_string().unwrap_or_default();
+    Answer { status, content_type, text }
+}
