@@ -1,1 +1,42 @@
-fn main() {}
+//! `engram`: a durable memory server for AI agents and applications.
+//!
+//! This crate is the process: flags, HTTP, signals, exit codes. What a memory is and how it is kept is in
+//! `engram-core`, bytes on disk are in `engram-storage`. From the top down:
+//!
+//! - [`args`] is what was typed, [`config`] what will run, [`exit`] how it ends;
+//! - [`start`] wires `engram start` together, [`boot`] opens the store for it, [`signals`] and [`logging`] are its
+//!   ears and its voice, [`files`] the room it has;
+//! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
+//! - [`server`] is HTTP: the accept loop, the routes, the problems.
+
+mod args;
+mod boot;
+mod config;
+mod exit;
+mod files;
+mod logging;
+mod server;
+mod service;
+mod signals;
+mod start;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Args, Verb};
+use exit::Exit;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(answer) => return exit::of_clap(&answer).into(),
+    };
+    let outcome = match args.verb {
+        Verb::Start(args) => start::run(args),
+    };
+    match outcome {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => failure.report().into(),
+    }
+}

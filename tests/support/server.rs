@@ -72,9 +72,8 @@ impl Server {
         let mut log = String::new();
         let url = loop {
             let start = log.len();
-            if stderr.read_line(&mut log).unwrap() == 0 {
-                panic!("the server ended with {}:\n{log}", child.wait().unwrap());
-            }
+            let read = stderr.read_line(&mut log).unwrap();
+            assert!(read > 0, "the server ended with {:?}:\n{log}", child.wait());
             if let Some((_, rest)) = log[start..].split_once("listening on ") {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
@@ -91,7 +90,7 @@ impl Server {
         });
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(Duration::from_mins(1)))
             .build();
         Self { child, url, log, agent: config.into() }
     }
@@ -113,7 +112,8 @@ impl Server {
 
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
+        let status =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
         assert!(status.success());
     }
 

@@ -1,0 +1,144 @@
+//! What was typed. [`config`](crate::config) makes of it what will run.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use engram_core::{FsyncMode, Precision, RecoveryMode};
+
+/// A durable memory server for AI agents and applications.
+///
+/// Stores what happened, recalls it by meaning, by words and by time, and never loses a memory that it has
+/// acknowledged.
+#[derive(Debug, Parser)]
+#[command(name = "engram", version, arg_required_else_help = true, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do: one variant a verb, one module each.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run the server.
+    Start(StartArgs),
+}
+
+const START_EXAMPLES: &str = "\
+Examples:
+  engram start
+  engram start --data-dir /var/lib/engram --listen 127.0.0.1:8000
+  engram start --fsync timer=50ms --log info,engram=debug
+
+Exit codes:
+  0   stopped by SIGTERM or Ctrl-C, all acknowledged memories synced
+  1   another failure
+  2   wrong usage
+  65  the log is too damaged to open, or from another version
+  69  cannot listen, for example because the address is in use
+  73  the data directory cannot be made or used
+  74  the log failed while running
+  75  the data directory is in use by another process
+  78  a setting is wrong, or not the one that the store was made with";
+
+/// Flags of `engram start`. Each is an environment variable, too; a flag wins.
+#[derive(Debug, clap::Args)]
+#[command(after_help = START_EXAMPLES)]
+pub(crate) struct StartArgs {
+    /// The directory of everything that is kept. It is made when its parent exists
+    #[arg(long, value_name = "DIR", default_value = "./data", env = "ENGRAM_DATA_DIR")]
+    pub(crate) data_dir: PathBuf,
+
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7432", env = "ENGRAM_LISTEN")]
+    pub(crate) listen: String,
+
+    /// When a write is acknowledged: per-batch and per-write survive power loss; timer=50ms may lose that much to
+    /// one, none more. All survive a crash of the process
+    #[arg(long, value_name = "MODE", default_value = "per-batch", env = "ENGRAM_FSYNC")]
+    pub(crate) fsync: FsyncMode,
+
+    /// The most memories that the store holds. What is stored is never dropped to make room
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, env = "ENGRAM_CAPACITY")]
+    pub(crate) capacity: usize,
+
+    /// How much damage of the log to start over: strict (none), torn-tail (an unacknowledged end), skip-corrupt
+    /// (damaged records are skipped and reported, up to 1 % of all)
+    #[arg(long, value_name = "MODE", default_value = "skip-corrupt", env = "ENGRAM_RECOVERY")]
+    pub(crate) recovery: RecoveryMode,
+
+    /// What to do when the log fails while running
+    #[arg(long, value_name = "POLICY", default_value = "exit", env = "ENGRAM_ON_WAL_FAILURE")]
+    pub(crate) on_wal_failure: WalFailurePolicy,
+
+    /// How embeddings are kept: int8 (a quarter of the space) or f32 [default: the store's, int8 for a new one]
+    #[arg(long, value_name = "PRECISION", env = "ENGRAM_EMBEDDING_PRECISION")]
+    pub(crate) embedding_precision: Option<Precision>,
+
+    /// How many numbers an embedding has [default: the store's, 768 for a new one]
+    #[arg(long, value_name = "N", env = "ENGRAM_DIMENSION")]
+    pub(crate) dimension: Option<usize>,
+
+    /// What to log on stderr: error, warn, info, debug, trace, or by module (info,engram=debug)
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "ENGRAM_LOG")]
+    pub(crate) log: String,
+}
+
+/// What to do when the log fails while running: after a failed sync nothing more can be promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WalFailurePolicy {
+    /// Answer what is in flight and exit with 74, for a supervisor to restart
+    Exit,
+    /// Keep serving reads, refuse writes
+    ReadOnly,
+    /// Keep writing in memory alone; each receipt says volatile
+    Volatile,
+}
+
+impl WalFailurePolicy {
+    /// Its name, as it is typed.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::ReadOnly => "read-only",
+            Self::Volatile => "volatile",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn start(flags: &[&str]) -> Result<StartArgs, clap::Error> {
+        let words = ["engram", "start"].iter().chain(flags);
+        Args::try_parse_from(words).map(|args| match args.verb {
+            Verb::Start(args) => args,
+        })
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_read_and_wrong_ones_name_what_was_expected() {
+        assert_eq!(start(&["--fsync", "timer=2s"]).unwrap().fsync, FsyncMode::Timer(Duration::from_secs(2)));
+        assert_eq!(start(&["--embedding-precision=f32"]).unwrap().embedding_precision, Some(Precision::F32));
+        let read_only = start(&["--on-wal-failure", "read-only"]).unwrap().on_wal_failure;
+        assert_eq!((read_only, read_only.name()), (WalFailurePolicy::ReadOnly, "read-only"));
+        for (flags, expected) in [
+            (["--fsync", "sometimes"], "expected per-write, per-batch"),
+            (["--recovery", "hope"], "expected strict, torn-tail or skip-corrupt"),
+            (["--embedding-precision", "f16"], "\"int8\" or \"f32\""),
+            (["--on-wal-failure", "panic"], "exit, read-only, volatile"),
+        ] {
+            let error = start(&flags).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Opening the store: directories, recovery, and what is said about both.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use engram_core::{
+    LogFailure, MemoryStore, StoreError,
+    storage::{ProgressHook, RecoveryProgress, RecoveryReport, WalOptions, disk::RealDisk},
+};
+use tracing::{info, warn};
+
+use crate::{
+    args::WalFailurePolicy,
+    config::StartConfig,
+    exit::{Exit, Failure},
+    server::App,
+};
+
+/// How often a long recovery says how far it is.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Opens the store and recovers what is in its log. Blocks until all of it can be recalled.
+pub(crate) fn open_store(app: &App) -> Result<MemoryStore, Failure> {
+    let config = &app.config;
+    open_directory(&config.data_dir)?;
+    let disk = open_directory(&config.log_directory())?;
+    let store = with_settings(MemoryStore::new(config.capacity), config)?;
+    let options = WalOptions {
+        fsync: config.fsync,
+        recovery: config.recovery,
+        on_failure: Some(app.log_failure.hook()),
+        on_progress: Some(report_progress(app)),
+        ..WalOptions::default()
+    };
+    let store = store.with_log(Arc::new(disk), options)?;
+    if let Some(report) = store.status().recovery {
+        summarise(store.count(), &report);
+    }
+    Ok(store)
+}
+
+fn with_settings(store: MemoryStore, config: &StartConfig) -> Result<MemoryStore, StoreError> {
+    let mut store = store.on_log_failure(match config.on_wal_failure {
+        WalFailurePolicy::Exit | WalFailurePolicy::ReadOnly => LogFailure::Refuse,
+        WalFailurePolicy::Volatile => LogFailure::Volatile,
+    });
+    if let Some(dimension) = config.dimension {
+        store = store.with_dimension(dimension)?;
+    }
+    if let Some(precision) = config.precision {
+        store = store.with_precision(precision)?;
+    }
+    Ok(store)
+}
+
+fn open_directory(path: &Path) -> Result<RealDisk, Failure> {
+    RealDisk::create(path).map_err(|error| {
+        let failure = |message| Failure::new(Exit::BadDirectory, message);
+        let path = path.display();
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                failure(format!("cannot make {path}: its parent directory is missing"))
+                    .help("make the parent, or mount it: a missing one is never guessed to be empty")
+            }
+            io::ErrorKind::NotADirectory => failure(format!("cannot use {path}: it is not a directory"))
+                .help("choose another --data-dir, or move the file away"),
+            io::ErrorKind::PermissionDenied => failure(format!("cannot use {path}: permission denied"))
+                .help("run as the user that owns the data directory, or give this one access"),
+            _ => failure(format!("cannot use {path}: {error}")),
+        }
+    })
+}
+
+/// Notes how far recovery is, and says it once a second.
+fn report_progress(app: &App) -> ProgressHook {
+    let progress = Arc::clone(&app.progress);
+    let said = Mutex::new(Instant::now());
+    Arc::new(move |now: RecoveryProgress| {
+        progress.set(now);
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.elapsed() >= PROGRESS_INTERVAL {
+            *said = Instant::now();
+            info!("recovering: {}", progress.describe());
+        }
+    })
+}
+
+/// Says what recovery found: one line, and one more for what somebody should look at.
+fn summarise(memories: usize, report: &RecoveryReport) {
+    if report.segments == 0 {
+        info!("no log yet: a new store");
+    } else {
+        info!("recovered {memories} memories from {}", describe(report));
+    }
+    if report.damaged_ranges > 0 {
+        warn!(
+            "the log is damaged in {} places: {} acknowledged records are lost, {} segments are kept in quarantine/ \
+             (see GET /v1/status)",
+            report.damaged_ranges,
+            report.lost_records,
+            report.quarantined.len(),
+        );
+    }
+    if let Some(reason) = &report.read_only {
+        warn!("the log is open for reading only: {reason}. Remove the cause and start again");
+    }
+}
+
+fn describe(report: &RecoveryReport) -> String {
+    let RecoveryReport { records, bytes, took, torn_bytes, copied_records, clean, .. } = report;
+    let took_ms = took.as_secs_f64() * 1e3;
+    let rate = *records as f64 / took.as_secs_f64().max(1e-6);
+    let stop = if *clean { "a clean stop" } else { "no clean stop" };
+    let torn = match torn_bytes {
+        0 => String::new(),
+        bytes => format!(", cut off a torn tail of {bytes} bytes that were never acknowledged"),
+    };
+    let copied = match copied_records {
+        0 => String::new(),
+        records => format!(", synced the last {records} records again"),
+    };
+    format!(
+        "{records} records of {bytes} bytes in {took_ms:.1} ms ({rate:.0} records/s) after {stop}{torn}{copied}"
+    )
+}

@@ -1,0 +1,128 @@
+//! What will run: the flags, checked.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use engram_core::{DIMENSION_MAX, FsyncMode, Precision, RecoveryMode};
+use tokio::net::lookup_host;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::{StartArgs, WalFailurePolicy},
+    exit::{Exit, Failure},
+};
+
+/// The directory of the log, in the data directory.
+const LOG_DIRECTORY: &str = "wal";
+
+/// How `engram start` runs.
+#[derive(Debug)]
+pub(crate) struct StartConfig {
+    /// Absolute: what is logged and reported does not depend on where the server was started.
+    pub(crate) data_dir: PathBuf,
+    /// `HOST:PORT`, as it was typed: names are looked up when the server binds.
+    pub(crate) listen: String,
+    pub(crate) fsync: FsyncMode,
+    pub(crate) recovery: RecoveryMode,
+    pub(crate) on_wal_failure: WalFailurePolicy,
+    /// At least 1.
+    pub(crate) capacity: usize,
+    /// Nothing: the store's own.
+    pub(crate) dimension: Option<usize>,
+    /// Nothing: the store's own.
+    pub(crate) precision: Option<Precision>,
+}
+
+impl StartConfig {
+    /// Checks the flags. The log filter is handed out on its own: it serves before anything else runs.
+    pub(crate) fn from_args(args: StartArgs) -> Result<(Self, EnvFilter), Failure> {
+        let filter = log_filter(&args.log)?;
+        if args.capacity == 0 {
+            return Err(setting("expected a capacity of at least 1, got 0".to_owned()));
+        }
+        if let Some(dimension) = args.dimension.filter(|dimension| !(1..=DIMENSION_MAX).contains(dimension)) {
+            return Err(setting(format!("expected a dimension of 1 to {DIMENSION_MAX}, got {dimension}")));
+        }
+        let config = Self {
+            data_dir: absolute(&args.data_dir)?,
+            listen: args.listen,
+            fsync: args.fsync,
+            recovery: args.recovery,
+            on_wal_failure: args.on_wal_failure,
+            capacity: args.capacity,
+            dimension: args.dimension,
+            precision: args.embedding_precision,
+        };
+        Ok((config, filter))
+    }
+
+    /// The directory of the log.
+    pub(crate) fn log_directory(&self) -> PathBuf {
+        self.data_dir.join(LOG_DIRECTORY)
+    }
+
+    /// The addresses that the name to listen on stands for; at least one.
+    pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+        let no_address = |reason: String| {
+            setting(format!(
+                "expected an address to listen on such as 127.0.0.1:7432, got {:?}{reason}",
+                self.listen
+            ))
+        };
+        let addresses: Vec<_> =
+            lookup_host(&self.listen).await.map_err(|e| no_address(format!(": {e}")))?.collect();
+        if addresses.is_empty() { Err(no_address(String::new())) } else { Ok(addresses) }
+    }
+}
+
+fn log_filter(text: &str) -> Result<EnvFilter, Failure> {
+    EnvFilter::builder().parse(text).map_err(|e| {
+        setting(format!("expected a log filter such as info or info,engram=debug, got {text:?}: {e}"))
+    })
+}
+
+fn absolute(data_dir: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(data_dir)
+        .map_err(|e| setting(format!("expected a data directory, got {:?}: {e}", data_dir.display())))
+}
+
+fn setting(message: String) -> Failure {
+    Failure::new(Exit::Setting, message).help("`engram start --help` lists the settings and what they take")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::{Args, Verb};
+
+    fn config(flags: &[&str]) -> Result<StartConfig, Failure> {
+        let words = ["engram", "start"].iter().chain(flags);
+        let Verb::Start(args) = Args::try_parse_from(words).unwrap().verb;
+        StartConfig::from_args(args).map(|(config, _)| config)
+    }
+
+    #[test]
+    fn the_data_directory_is_absolute_and_the_log_lies_in_it() {
+        let config = config(&["--data-dir", "somewhere/data"]).unwrap();
+        assert!(config.data_dir.is_absolute());
+        assert!(config.log_directory().ends_with("somewhere/data/wal"));
+    }
+
+    #[test]
+    fn a_wrong_setting_is_refused_with_what_came() {
+        for (flags, expected) in [
+            (["--capacity", "0"], "got 0"),
+            (["--dimension", "0"], "got 0"),
+            (["--dimension", "70000"], "got 70000"),
+            (["--log", "engram=loud"], "got \"engram=loud\""),
+        ] {
+            let failure = config(&flags).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Setting);
+            assert!(failure.to_string().contains(expected), "{failure}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Many memories in one request: a JSON array, or NDJSON (a memory a line).
+
+use axum::{
+    Json,
+    extract::Request,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use engram_core::Episode;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{
+    body,
+    dto::{MemoryBody, ReceiptView},
+    extract::{Ready, is_json, json_problem, media_type, parse_object, unsupported},
+    problem::{Code, Problem},
+};
+
+/// Memories of one batch.
+const BATCH_ITEMS_MAX: usize = 10_000;
+
+/// How the items of a batch are put together, in the request and in the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    JsonArray,
+    Ndjson,
+}
+
+/// The answer to one item.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Stored(ReceiptView),
+    Refused { error: Problem },
+}
+
+/// `POST /v1/memories/batch`
+pub(crate) async fn post(Ready(service): Ready, request: Request) -> Result<Response, Problem> {
+    let media_type = media_type(request.headers());
+    let turn = service.batch_turn().await;
+    let bytes = body::read(request, body::BATCH).await?;
+    let format = Format::of(&media_type)?;
+    let receipts = service.remember_all(turn, move || episodes(format, &bytes)).await?;
+    let answers = receipts.into_iter().map(|receipt| match receipt {
+        Ok(receipt) => Answer::Stored(receipt.into()),
+        Err(error) => Answer::Refused { error },
+    });
+    format.write(&answers.collect::<Vec<_>>())
+}
+
+impl Format {
+    fn of(media_type: &str) -> Result<Self, Problem> {
+        match media_type {
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Self::Ndjson),
+            _ if is_json(media_type) => Ok(Self::JsonArray),
+            _ => Err(unsupported(media_type, "application/json or application/x-ndjson").suggest(
+                "Say what you send: with curl, add -H 'content-type: application/json' for an array, or \
+                 -H 'content-type: application/x-ndjson' for a memory a line (and --data-binary, since -d joins lines).",
+            )),
+        }
+    }
+
+    fn write(self, answers: &[Answer]) -> Result<Response, Problem> {
+        if self == Self::JsonArray {
+            return Ok(Json(answers).into_response());
+        }
+        let mut lines = Vec::new();
+        for answer in answers {
+            serde_json::to_writer(&mut lines, answer)
+                .map_err(|e| Problem::new(Code::Internal, format!("an answer cannot be written: {e}")))?;
+            lines.push(b'\n');
+        }
+        Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+    }
+}
+
+/// The items of a batch, or why there are none. What is wrong with one is its own affair.
+fn episodes(format: Format, bytes: &[u8]) -> Result<Vec<Result<Episode, Problem>>, Problem> {
+    match format {
+        Format::JsonArray => {
+            let items: Vec<&RawValue> = parse_array(bytes)?;
+            check_count(items.len())?;
+            Ok(items.into_iter().map(|item| episode(item.get().as_bytes())).collect())
+        }
+        Format::Ndjson => {
+            let lines = || bytes.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+            check_count(lines().count())?;
+            Ok(lines().map(episode).collect())
+        }
+    }
+}
+
+/// The array, with its items still unread: one that is wrong does not keep the others from being stored.
+fn parse_array(bytes: &[u8]) -> Result<Vec<&RawValue>, Problem> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        json_problem(&e).suggest(
+            "Send an array of memories; for a memory a line the content type is application/x-ndjson.",
+        )
+    })
+}
+
+fn check_count(items: usize) -> Result<(), Problem> {
+    if items > BATCH_ITEMS_MAX {
+        let detail = format!("expected at most {BATCH_ITEMS_MAX} memories, got {items}");
+        return Err(Problem::new(Code::BatchTooLarge, detail));
+    }
+    Ok(())
+}
+
+fn episode(item: &[u8]) -> Result<Episode, Problem> {
+    parse_object::<MemoryBody>(item)?.into_episode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(format: Format, body: &str) -> Result<Vec<Result<String, Code>>, Code> {
+        let items = episodes(format, body.as_bytes()).map_err(|problem| problem.code())?;
+        Ok(items
+            .into_iter()
+            .map(|item| item.map(|it| it.content).map_err(|problem| problem.code()))
+            .collect())
+    }
+
+    #[test]
+    fn one_wrong_item_leaves_the_others() {
+        let expected =
+            Ok(vec![Ok("a".to_owned()), Err(Code::InvalidBody), Err(Code::InvalidTime), Ok("b".to_owned())]);
+        let items = [
+            r#"{"content":"a"}"#,
+            r#"{"text":"a"}"#,
+            r#"{"content":"a","when":"now"}"#,
+            r#"{"content":"b"}"#,
+        ];
+        assert_eq!(codes(Format::JsonArray, &format!("[{}]", items.join(","))), expected);
+        assert_eq!(codes(Format::Ndjson, &items.join("\r\n\n  \n")), expected);
+        assert_eq!(codes(Format::Ndjson, "{\n{\"content\":\"a\"}").unwrap()[0], Err(Code::InvalidJson));
+    }
+
+    #[test]
+    fn an_array_that_is_none_is_refused_whole() {
+        assert_eq!(codes(Format::JsonArray, r#"[{"content":"a"},"#), Err(Code::InvalidJson));
+        assert_eq!(codes(Format::JsonArray, ""), Err(Code::InvalidJson));
+        assert_eq!(codes(Format::JsonArray, r#"{"content":"a"}"#), Err(Code::InvalidBody));
+        assert_eq!(codes(Format::JsonArray, "[]"), Ok(vec![]));
+        assert_eq!(codes(Format::Ndjson, "\n\n"), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_batch_has_at_most_so_many_items() {
+        let too_many = "{}\n".repeat(BATCH_ITEMS_MAX + 1);
+        assert_eq!(codes(Format::Ndjson, &too_many), Err(Code::BatchTooLarge));
+        let too_many = format!("[{}]", vec!["0"; BATCH_ITEMS_MAX + 1].join(","));
+        assert_eq!(codes(Format::JsonArray, &too_many), Err(Code::BatchTooLarge));
+    }
+}

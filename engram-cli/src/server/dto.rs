@@ -1,0 +1,210 @@
+//! The JSON of requests and answers. Apart from the store's types, so that neither side ties the other down.
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use chrono::{DateTime, SecondsFormat, Utc};
+use engram_core::{Confidence, Durability, Embedding, Episode, Memory, Metadata, Outcome, Receipt};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    embedding_field::EmbeddingField,
+    problem::{Code, Problem},
+};
+
+/// A memory to store.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MemoryBody {
+    id: Option<String>,
+    content: String,
+    when: Option<String>,
+    embedding: Option<EmbeddingField>,
+    confidence: Option<f32>,
+    metadata: Option<Metadata>,
+}
+
+impl MemoryBody {
+    /// With the id of the path, which the body may repeat.
+    pub(crate) fn with_id(self, id: String) -> Result<Self, Problem> {
+        match self.id {
+            Some(other) if other != id => {
+                let detail =
+                    format!("expected no id in the body or the one in the path, {id:?}, got {other:?}");
+                Err(Problem::new(Code::IdMismatch, detail))
+            }
+            _ => Ok(Self { id: Some(id), ..self }),
+        }
+    }
+
+    /// What the store takes. What only the store can check, it checks.
+    pub(crate) fn into_episode(self) -> Result<Episode, Problem> {
+        Ok(Episode {
+            id: self.id.unwrap_or_else(Episode::new_id),
+            when: self.when.as_deref().map_or_else(|| Ok(Utc::now()), |when| time("when", when))?,
+            content: self.content,
+            embedding: self.embedding.map(Embedding::from),
+            confidence: self.confidence.map_or(Ok(Confidence::CERTAIN), confidence)?,
+            metadata: self.metadata.unwrap_or_default(),
+        })
+    }
+}
+
+/// Reads a time of RFC 3339.
+pub(crate) fn time(field: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
+    DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|e| {
+        let detail =
+            format!("{field}: expected a time as RFC 3339, such as 2026-03-01T09:30:00Z, got {text:?}: {e}");
+        Problem::new(Code::InvalidTime, detail)
+    })
+}
+
+/// Reads a confidence.
+pub(crate) fn confidence(value: f32) -> Result<Confidence, Problem> {
+    Confidence::new(value).map_err(|e| Problem::new(Code::InvalidConfidence, e.to_string()))
+}
+
+/// The acknowledgement of a write.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReceiptView {
+    id: String,
+    lsn: u64,
+    outcome: &'static str,
+    durability: &'static str,
+}
+
+impl From<Receipt> for ReceiptView {
+    fn from(receipt: Receipt) -> Self {
+        let outcome = match receipt.outcome {
+            Outcome::Created => "created",
+            Outcome::Updated => "updated",
+            Outcome::Unchanged => "unchanged",
+            Outcome::Deleted => "deleted",
+        };
+        let durability = match receipt.durability {
+            Durability::Synced => "synced",
+            Durability::Written => "written",
+            Durability::Volatile => "volatile",
+        };
+        Self { id: receipt.id, lsn: receipt.lsn.get(), outcome, durability }
+    }
+}
+
+impl IntoResponse for ReceiptView {
+    /// 201 with where the memory is when it is new, 200 otherwise.
+    fn into_response(self) -> Response {
+        if self.outcome == "created" {
+            let location = format!("/v1/memories/{}", percent_encoded(&self.id));
+            (StatusCode::CREATED, [(header::LOCATION, location)], Json(self)).into_response()
+        } else {
+            Json(self).into_response()
+        }
+    }
+}
+
+/// An id as a segment of a path.
+fn percent_encoded(id: &str) -> String {
+    use std::fmt::Write as _;
+    let mut segment = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                segment.push(char::from(byte));
+            }
+            // Writing to a string does not fail.
+            _ => drop(write!(segment, "%{byte:02X}")),
+        }
+    }
+    segment
+}
+
+/// A memory as it is read.
+#[derive(Debug, Serialize)]
+pub(crate) struct MemoryView<'a> {
+    #[serde(flatten)]
+    what: EpisodeView<'a>,
+    lsn: u64,
+    has_embedding: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<&'a [f32]>,
+}
+
+impl<'a> From<&'a Memory> for MemoryView<'a> {
+    fn from(memory: &'a Memory) -> Self {
+        Self {
+            what: memory.into(),
+            lsn: memory.lsn().get(),
+            has_embedding: memory.has_embedding(),
+            embedding: None,
+        }
+    }
+}
+
+impl<'a> MemoryView<'a> {
+    /// With its numbers.
+    pub(crate) fn with_embedding(self, embedding: Option<&'a Embedding>) -> Self {
+        Self { embedding: embedding.map(Embedding::as_slice), ..self }
+    }
+}
+
+/// What every reader of a memory is told.
+#[derive(Debug, Serialize)]
+pub(crate) struct EpisodeView<'a> {
+    id: &'a str,
+    content: &'a str,
+    when: String,
+    confidence: f32,
+    metadata: &'a Metadata,
+}
+
+impl<'a> From<&'a Memory> for EpisodeView<'a> {
+    fn from(memory: &'a Memory) -> Self {
+        Self {
+            id: memory.id(),
+            content: memory.content(),
+            when: memory.when().to_rfc3339_opts(SecondsFormat::AutoSi, true),
+            confidence: memory.confidence().get(),
+            metadata: memory.metadata(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_any_zone_and_wrong_ones_refused_with_an_example() {
+        let utc = time("when", "2026-03-01T09:30:00.25Z").unwrap();
+        assert_eq!(time("when", "2026-03-01T11:30:00.25+02:00").unwrap(), utc);
+        for text in
+            ["yesterday", "2026-03-01", "2026-02-30T00:00:00Z", "1772357400", "2026-03-01T09:30:00", ""]
+        {
+            let problem = time("from", text).unwrap_err();
+            assert_eq!(problem.code(), Code::InvalidTime);
+            let detail = problem.detail();
+            assert!(
+                detail.starts_with("from: ") && detail.contains("such as") && detail.contains(text),
+                "{detail}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_id_in_a_path_is_one_segment() {
+        assert_eq!(percent_encoded("a-Z_0.9~"), "a-Z_0.9~");
+        assert_eq!(percent_encoded("a/b c?ü%"), "a%2Fb%20c%3F%C3%BC%25");
+    }
+
+    #[test]
+    fn the_id_in_the_body_may_only_repeat_the_one_in_the_path() {
+        let body =
+            |id: &str| serde_json::from_str::<MemoryBody>(&format!("{{{id}\"content\":\"x\"}}")).unwrap();
+        assert_eq!(body("").with_id("a".to_owned()).unwrap().id.as_deref(), Some("a"));
+        assert_eq!(body("\"id\":\"a\",").with_id("a".to_owned()).unwrap().id.as_deref(), Some("a"));
+        let problem = body("\"id\":\"b\",").with_id("a".to_owned()).unwrap_err();
+        assert_eq!(problem.code(), Code::IdMismatch);
+    }
+}

@@ -1,0 +1,184 @@
+//! What handlers take out of a request. Each refuses with a [`Problem`].
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use super::{
+    body, embedding_field,
+    problem::{Code, Problem},
+    state::App,
+};
+use crate::service::MemoryService;
+
+/// When to ask again while memories are recovered.
+const RECOVERING_RETRY_S: u32 = 1;
+
+/// The memories, once they are recovered.
+pub(crate) struct Ready(pub(crate) MemoryService);
+
+impl FromRequestParts<Arc<App>> for Ready {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        app.service().cloned().map(Self).ok_or_else(|| recovering(app))
+    }
+}
+
+/// What is answered while memories are recovered.
+pub(crate) fn recovering(app: &App) -> Problem {
+    let detail = format!("the memories are being recovered: {}", app.progress.describe());
+    Problem::new(Code::Recovering, detail).retry_after_s(RECOVERING_RETRY_S)
+}
+
+/// The id in the path.
+pub(crate) struct MemoryId(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for MemoryId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|e| {
+            Problem::new(Code::InvalidId, format!("expected an id in UTF-8: {}", e.body_text()))
+        })?;
+        let id = params.iter().next().map_or(BATCH_ID, |(_, id)| id);
+        Ok(Self(id.to_owned()))
+    }
+}
+
+/// The one id whose path has no parameter, since it is a route of its own, too.
+const BATCH_ID: &str = "batch";
+
+/// The parameters of the query string.
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, state).await;
+        query.map(|Query(params)| Self(params)).map_err(|e| {
+            let reason = e.body_text();
+            let reason = reason.strip_prefix("Failed to deserialize query string: ").unwrap_or(&reason);
+            Problem::new(Code::InvalidQuery, reason)
+        })
+    }
+}
+
+/// A body of JSON, of one memory or one question.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let media_type = media_type(request.headers());
+        // Read first, refused after: see `DISCARDED_BYTES_MAX` for why.
+        let bytes = body::read(request, body::SINGLE).await?;
+        expect_json(&media_type)?;
+        parse_object(&bytes).map(Self)
+    }
+}
+
+/// The content type without its parameters, in lower case; empty when there is none.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Whether the type is JSON. It is asked for, since a page in a browser may send other types to a server on the same
+/// machine without asking that server first.
+pub(crate) fn is_json(media_type: &str) -> bool {
+    media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+fn expect_json(media_type: &str) -> Result<(), Problem> {
+    if is_json(media_type) { Ok(()) } else { Err(unsupported(media_type, "application/json")) }
+}
+
+/// The refusal of another type than `expected`.
+pub(crate) fn unsupported(media_type: &str, expected: &str) -> Problem {
+    let got = if media_type.is_empty() { "none" } else { media_type };
+    Problem::new(Code::UnsupportedMediaType, format!("expected the content type {expected}, got {got}"))
+}
+
+/// Reads a JSON object, and tells what is no JSON from JSON that is not what is expected.
+pub(crate) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    match bytes.trim_ascii_start().first() {
+        None => Err(Problem::new(Code::InvalidJson, "expected a JSON object, got nothing")),
+        // Otherwise its items would be taken for the fields, in the order in which this program happens to have them.
+        Some(b'[') => Err(Problem::new(Code::InvalidBody, "expected a JSON object, got an array")),
+        Some(_) => serde_json::from_slice(bytes).map_err(|e| json_problem(&e)),
+    }
+}
+
+pub(crate) fn json_problem(error: &serde_json::Error) -> Problem {
+    let detail = error.to_string();
+    let code = match error.classify() {
+        Category::Data if detail.starts_with(embedding_field::REFUSED) => Code::InvalidEmbedding,
+        Category::Data => Code::InvalidBody,
+        // Valid JSON all the same, which allows numbers of any size.
+        Category::Syntax if detail.starts_with("number out of range") => Code::InvalidBody,
+        Category::Syntax | Category::Eof | Category::Io => Code::InvalidJson,
+    };
+    Problem::new(code, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::{super::dto::MemoryBody, *};
+
+    #[test]
+    fn the_media_type_is_read_without_its_parameters() {
+        for (value, type_, json) in [
+            ("application/json", "application/json", true),
+            ("Application/JSON; charset=utf-8", "application/json", true),
+            ("application/vnd.x+json", "application/vnd.x+json", true),
+            ("text/plain", "text/plain", false),
+            ("", "", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            assert_eq!(media_type(&headers), type_);
+            assert_eq!(is_json(type_), json, "{value}");
+        }
+        assert_eq!(media_type(&HeaderMap::new()), "");
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_from_json_that_is_not_expected() {
+        for (body, code, expected) in [
+            ("", Code::InvalidJson, "got nothing"),
+            ("[null, \"a\", null, null, null, null]", Code::InvalidBody, "got an array"),
+            ("{", Code::InvalidJson, "EOF while parsing"),
+            ("{\"content\": tea}", Code::InvalidJson, "line 1 column"),
+            ("{\"content\": \"a\"} {}", Code::InvalidJson, "trailing characters"),
+            ("{}", Code::InvalidBody, "missing field `content`"),
+            ("{\"content\": 7}", Code::InvalidBody, "invalid type: integer `7`, expected a string"),
+            (
+                "{\"content\": \"a\", \"contents\": 1}",
+                Code::InvalidBody,
+                "unknown field `contents`, expected one of",
+            ),
+            ("{\"content\": \"a\", \"confidence\": 1e400}", Code::InvalidBody, "number out of range"),
+            ("{\"content\": \"a\", \"embedding\": [1e400]}", Code::InvalidEmbedding, "at index 0"),
+            (
+                "{\"content\": \"a\", \"metadata\": {\"x\": null}}",
+                Code::InvalidBody,
+                "a string, a number or a boolean",
+            ),
+        ] {
+            let problem = parse_object::<MemoryBody>(body.as_bytes()).map(drop).unwrap_err();
+            assert_eq!(problem.code(), code, "{body}: {}", problem.detail());
+            assert!(problem.detail().contains(expected), "{body}: {}", problem.detail());
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What happens around every handler.
+
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tokio::time::timeout;
+use tracing::error;
+
+use super::{
+    problem::{Code, Problem},
+    state::App,
+};
+
+/// How long a request may take, except for a batch.
+pub(crate) const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long a batch may take.
+pub(crate) const BATCH_TIME_MAX: Duration = Duration::from_mins(2);
+
+/// Answers when a handler does not. A write that was submitted by then may still be stored.
+pub(crate) async fn limit_time(State(time_max): State<Duration>, request: Request, next: Next) -> Response {
+    timeout(time_max, next.run(request)).await.unwrap_or_else(|_| {
+        let detail =
+            format!("expected to answer within {} s; a write may be stored all the same", time_max.as_secs());
+        Problem::new(Code::Timeout, detail).into_response()
+    })
+}
+
+/// Counts requests and their time.
+pub(crate) async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let response = next.run(request).await;
+    app.metrics.count(
+        route.unwrap_or_else(|| "none".to_owned()),
+        &method,
+        response.status(),
+        started.elapsed(),
+    );
+    response
+}
+
+/// A handler panicked: one request fails, the server goes on.
+#[expect(clippy::needless_pass_by_value, reason = "the layer that calls it gives it away")]
+pub(crate) fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
+    let message =
+        panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    let message = message.unwrap_or("no message");
+    error!(message, "a request handler panicked");
+    Problem::new(Code::Internal, "the handler of the request panicked").into_response()
+}

@@ -1,0 +1,154 @@
+//! Memories one by one, and page by page.
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use engram_core::{Cursor, ListQuery, Page};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    cursor,
+    dto::{MemoryBody, MemoryView, ReceiptView, time},
+    extract::{JsonBody, MemoryId, Params, Ready},
+    problem::{Code, Problem},
+};
+
+/// Memories on a page whose size is not asked for.
+const LIST_LIMIT_DEFAULT: usize = 100;
+
+/// Bytes of contents after which a page ends early: a thousand long memories would be hundreds of megabytes.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+
+/// `POST /v1/memories`
+pub(crate) async fn post(
+    Ready(service): Ready,
+    JsonBody(body): JsonBody<MemoryBody>,
+) -> Result<ReceiptView, Problem> {
+    Ok(service.remember(body.into_episode()?).await?.into())
+}
+
+/// `PUT /v1/memories/{id}`
+pub(crate) async fn put(
+    Ready(service): Ready,
+    MemoryId(id): MemoryId,
+    JsonBody(body): JsonBody<MemoryBody>,
+) -> Result<ReceiptView, Problem> {
+    Ok(service.remember(body.with_id(id)?.into_episode()?).await?.into())
+}
+
+/// `DELETE /v1/memories/{id}`
+pub(crate) async fn delete(Ready(service): Ready, MemoryId(id): MemoryId) -> Result<ReceiptView, Problem> {
+    Ok(service.forget(id).await?.into())
+}
+
+/// Parameters of `GET /v1/memories/{id}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GetParams {
+    include: Option<Include>,
+}
+
+/// What is only told when it is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Include {
+    Embedding,
+}
+
+/// `GET /v1/memories/{id}`
+pub(crate) async fn get(
+    Ready(service): Ready,
+    MemoryId(id): MemoryId,
+    Params(params): Params<GetParams>,
+) -> Result<Response, Problem> {
+    let not_found = || Problem::new(Code::NotFound, format!("there is no memory with the id {id:?}"));
+    match params.include {
+        None => {
+            let memory = service.get(&id).ok_or_else(not_found)?;
+            Ok(Json(MemoryView::from(&*memory)).into_response())
+        }
+        Some(Include::Embedding) => {
+            let (memory, embedding) = service.get_with_embedding(&id).ok_or_else(not_found)?;
+            Ok(Json(MemoryView::from(&*memory).with_embedding(embedding.as_ref())).into_response())
+        }
+    }
+}
+
+/// Parameters of `GET /v1/memories`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListParams {
+    limit: Option<usize>,
+    cursor: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// A page of memories, and how to get the next one.
+#[derive(Debug, Serialize)]
+struct PageView<'a> {
+    memories: Vec<MemoryView<'a>>,
+    next_cursor: Option<String>,
+}
+
+/// `GET /v1/memories`
+pub(crate) async fn list(
+    Ready(service): Ready,
+    Params(params): Params<ListParams>,
+) -> Result<Response, Problem> {
+    let page = service.list(&ListQuery {
+        limit: params.limit.unwrap_or(LIST_LIMIT_DEFAULT),
+        after: params.cursor.as_deref().map(cursor::decode).transpose()?,
+        from: params.from.as_deref().map(|from| time("from", from)).transpose()?,
+        before: params.to.as_deref().map(|to| time("to", to)).transpose()?,
+    })?;
+    let page = within(PAGE_BYTES_MAX, page);
+    let view = PageView {
+        memories: page.memories.iter().map(|memory| MemoryView::from(&**memory)).collect(),
+        next_cursor: page.next.as_ref().map(cursor::encode),
+    };
+    Ok(Json(view).into_response())
+}
+
+/// The page up to the memory with which it reaches `bytes_max`.
+fn within(bytes_max: usize, mut page: Page) -> Page {
+    let mut bytes = 0;
+    let reaches = page.memories.iter().position(|memory| {
+        bytes += memory.content().len();
+        bytes >= bytes_max
+    });
+    if let Some(last) = reaches
+        && last + 1 < page.memories.len()
+    {
+        page.memories.truncate(last + 1);
+        page.next = page
+            .memories
+            .last()
+            .map(|memory| Cursor { when_us: memory.when().timestamp_micros(), id: memory.id().into() });
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use engram_core::{Episode, MemoryStore};
+
+    use super::*;
+
+    #[test]
+    fn a_page_of_long_memories_ends_early_and_goes_on_where_it_ended() {
+        let store = MemoryStore::new(10);
+        for id in ["a", "b", "c"] {
+            store.store(Episode::text(id, "0123456789")).unwrap();
+        }
+        let query = ListQuery { limit: 3, ..ListQuery::default() };
+        let whole = store.list(&query).unwrap();
+        assert_eq!(within(21, whole.clone()), whole);
+        let first = within(20, whole.clone());
+        assert_eq!(first.memories, whole.memories[..2]);
+        let rest = store.list(&ListQuery { after: first.next, ..query }).unwrap();
+        assert_eq!(rest.memories, whole.memories[2..]);
+        assert_eq!(within(1, whole).memories.len(), 1);
+    }
+}

@@ -1,0 +1,86 @@
+//! What a client hears when a request fails: RFC 9457, `application/problem+json`.
+
+use std::borrow::Cow;
+
+use axum::{
+    Json,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use serde::{Serialize, Serializer};
+
+pub(crate) use super::code::Code;
+use super::code::Row;
+
+/// The answer to a request that failed.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Problem {
+    code: Code,
+    detail: String,
+    suggestion: Cow<'static, str>,
+    retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    /// A problem, with what was expected and what came.
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        let suggestion = Cow::Borrowed(code.row().suggestion);
+        Self { code, detail: detail.into(), suggestion, retry_after_s: None }
+    }
+
+    /// With something better to do than the table knows.
+    pub(crate) fn suggest(self, suggestion: impl Into<Cow<'static, str>>) -> Self {
+        Self { suggestion: suggestion.into(), ..self }
+    }
+
+    /// With when to try again.
+    pub(crate) fn retry_after_s(self, seconds: u32) -> Self {
+        Self { retry_after_s: Some(seconds), ..self }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
+    #[cfg(test)]
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            r#type: String,
+            title: &'a str,
+            status: u16,
+            code: &'a str,
+            detail: &'a str,
+            suggestion: &'a str,
+        }
+        let Row { status, name, title, suggestion: _ } = self.code.row();
+        let body = Body {
+            r#type: format!("urn:engram:problem:{name}"),
+            title,
+            status: status.as_u16(),
+            code: name,
+            detail: &self.detail,
+            suggestion: &self.suggestion,
+        };
+        body.serialize(serializer)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.code.row().status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}

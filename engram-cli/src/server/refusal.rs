@@ -1,0 +1,84 @@
+//! The store's errors as problems: the one place that knows both.
+
+use engram_core::{StorageError, StoreError};
+use tracing::error;
+
+use super::problem::{Code, Problem};
+
+/// When to try again what only needs some space or a restart.
+const RETRY_AFTER_S: u32 = 5;
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::Id { .. } => Code::InvalidId,
+            StoreError::Content { .. } => Code::InvalidContent,
+            StoreError::Metadata { .. } => Code::InvalidMetadata,
+            StoreError::Embedding(_) => Code::InvalidEmbedding,
+            StoreError::Query { .. } => Code::InvalidQuery,
+            StoreError::NotFound { .. } => Code::NotFound,
+            StoreError::CapacityReached { .. } => Code::CapacityReached,
+            StoreError::Storage(error) => return of_storage(error),
+            _ => return of_defect(&error),
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+fn of_storage(error: &StorageError) -> Problem {
+    let code = match error {
+        StorageError::DiskFull { .. } => Code::DiskFull,
+        StorageError::Io { .. } | StorageError::Poisoned { .. } | StorageError::WriterPanicked => {
+            Code::LogFailed
+        }
+        StorageError::ReadOnly { .. } => Code::ReadOnly,
+        StorageError::Closed => Code::ShuttingDown,
+        _ => return of_defect(error),
+    };
+    Problem::new(code, error.to_string()).retry_after_s(RETRY_AFTER_S)
+}
+
+/// An error that no request should be able to cause.
+fn of_defect(error: &(dyn std::error::Error + 'static)) -> Problem {
+    error!(error, "a request met an error that it should not");
+    Problem::new(Code::Internal, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use axum::{http::StatusCode, response::IntoResponse as _};
+    use engram_core::EmbeddingError;
+
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_store_has_its_problem() {
+        let source = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
+        let full = StorageError::DiskFull { operation: "write", path: "wal".into(), source };
+        let poisoned = || StorageError::Poisoned { cause: Arc::new(StorageError::WriterPanicked) };
+        let read_only = StorageError::ReadOnly { cause: Arc::new(full.clone()) };
+        let rows = [
+            (StoreError::Id { reason: "got 0 bytes".to_owned() }, Code::InvalidId, 422),
+            (StoreError::Content { got: 0 }, Code::InvalidContent, 422),
+            (StoreError::Metadata { reason: String::new() }, Code::InvalidMetadata, 422),
+            (EmbeddingError::Zero.into(), Code::InvalidEmbedding, 422),
+            (StoreError::Query { reason: String::new() }, Code::InvalidQuery, 422),
+            (StoreError::NotFound { id: "a".to_owned() }, Code::NotFound, 404),
+            (StoreError::CapacityReached { capacity: 1 }, Code::CapacityReached, 507),
+            (StoreError::Setting { reason: String::new() }, Code::Internal, 500),
+            (full.into(), Code::DiskFull, 507),
+            (poisoned().into(), Code::LogFailed, 503),
+            (read_only.into(), Code::ReadOnly, 503),
+            (StorageError::Closed.into(), Code::ShuttingDown, 503),
+        ];
+        for (error, code, status) in rows {
+            let (detail, problem) = (error.to_string(), Problem::from(error));
+            assert_eq!((problem.code(), problem.detail()), (code, &*detail));
+            let response = problem.into_response();
+            assert_eq!(response.status(), StatusCode::from_u16(status).unwrap(), "{detail}");
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What all requests share.
+
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Instant,
+};
+
+use engram_core::{
+    StorageError,
+    storage::{FailureHook, RecoveryProgress},
+};
+use tokio::sync::Notify;
+
+use super::metrics::Metrics;
+use crate::{config::StartConfig, service::MemoryService};
+
+/// The running server, from before its memories are there.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) config: StartConfig,
+    pub(crate) started: Instant,
+    /// How far recovery is.
+    pub(crate) progress: Arc<Progress>,
+    /// Whether the log has failed.
+    pub(crate) log_failure: LogFailureNotice,
+    pub(crate) metrics: Metrics,
+    service: Arc<OnceLock<MemoryService>>,
+}
+
+impl App {
+    pub(crate) fn new(config: StartConfig) -> Self {
+        let service = Arc::new(OnceLock::new());
+        Self {
+            config,
+            started: Instant::now(),
+            progress: Arc::default(),
+            log_failure: LogFailureNotice::default(),
+            metrics: Metrics::new(Arc::clone(&service)),
+            service,
+        }
+    }
+
+    /// From now on requests are answered from memory. Called once.
+    pub(crate) fn ready(&self, service: MemoryService) {
+        self.service.get_or_init(|| service);
+    }
+
+    /// The memories; nothing while they are recovered.
+    pub(crate) fn service(&self) -> Option<&MemoryService> {
+        self.service.get()
+    }
+}
+
+/// How far recovery is.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(Mutex<Option<RecoveryProgress>>);
+
+impl Progress {
+    pub(crate) fn set(&self, progress: RecoveryProgress) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    }
+
+    /// In words.
+    pub(crate) fn describe(&self) -> String {
+        let progress = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(RecoveryProgress { records, bytes_done, bytes_total }) = progress else {
+            return "the log is being opened".to_owned();
+        };
+        let percent = bytes_done.saturating_mul(100) / bytes_total.max(1);
+        format!("{records} records, {bytes_done} of {bytes_total} bytes ({percent} %)")
+    }
+}
+
+/// Told by the log, on its own thread, that it has failed; heard by the server.
+#[derive(Debug, Default)]
+pub(crate) struct LogFailureNotice(Arc<Notice>);
+
+#[derive(Debug, Default)]
+struct Notice {
+    cause: OnceLock<String>,
+    happened: Notify,
+}
+
+impl LogFailureNotice {
+    /// What tells it.
+    pub(crate) fn hook(&self) -> FailureHook {
+        let notice = Arc::clone(&self.0);
+        Arc::new(move |error| {
+            // What ended writing says more than that writing has ended.
+            notice.cause.get_or_init(|| match error {
+                StorageError::Poisoned { cause } => cause.to_string(),
+                other => other.to_string(),
+            });
+            // Kept for whoever listens later.
+            notice.happened.notify_one();
+        })
+    }
+
+    /// Why the log has failed; nothing when it has not.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.0.cause.get().map(String::as_str)
+    }
+
+    /// Returns with the cause when the log has failed. One task may wait for it.
+    pub(crate) async fn happened(&self) -> &str {
+        loop {
+            if let Some(cause) = self.cause() {
+                return cause;
+            }
+            self.0.happened.notified().await;
+        }
+    }
+}

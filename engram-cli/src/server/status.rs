@@ -1,0 +1,155 @@
+//! The state of the server, for people and their tools.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use engram_core::{
+    StoreStatus, Writes,
+    storage::{Damage, MetricsSnapshot, RecoveryReport},
+};
+use serde::Serialize;
+
+use super::{extract::Ready, state::App};
+
+/// The answer to `GET /v1/status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusView {
+    version: &'static str,
+    uptime_s: u64,
+    memories: usize,
+    capacity: usize,
+    dimension: usize,
+    precision: String,
+    /// `durable`, `volatile` or `refused`.
+    writes: &'static str,
+    /// The last change that readers see.
+    applied_lsn: u64,
+    log: LogView,
+    recovery: Option<RecoveryView>,
+}
+
+#[derive(Debug, Serialize)]
+struct LogView {
+    directory: String,
+    fsync: String,
+    on_failure: &'static str,
+    /// Why the log has failed, when it has.
+    failure: Option<String>,
+    poisoned: bool,
+    written_lsn: u64,
+    synced_lsn: u64,
+    durable_lag: u64,
+    appends: u64,
+    failed_appends: u64,
+    payload_bytes: u64,
+    written_bytes: u64,
+    rotations: u64,
+    queue_depth: u64,
+    queue_bytes: u64,
+}
+
+/// What the last start found in the log.
+#[derive(Debug, Serialize)]
+struct RecoveryView {
+    segments: u64,
+    records: u64,
+    bytes: u64,
+    last_lsn: u64,
+    clean: bool,
+    torn_bytes: u64,
+    copied_records: u64,
+    lost_records: u64,
+    damaged_ranges: u64,
+    /// The first hundred of them.
+    damage: Vec<DamageView>,
+    quarantined: Vec<String>,
+    read_only: Option<String>,
+    took_ms: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct DamageView {
+    segment: u64,
+    offset: u64,
+    first_lsn: u64,
+    last_lsn: u64,
+    lost_records: u64,
+    reason: &'static str,
+}
+
+/// `GET /v1/status`
+pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> Json<StatusView> {
+    let StoreStatus { count, capacity, dimension, precision, applied_lsn, log, recovery, writes } =
+        service.status();
+    Json(StatusView {
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_s: app.started.elapsed().as_secs(),
+        memories: count,
+        capacity,
+        dimension,
+        precision: precision.to_string(),
+        writes: match writes {
+            Writes::Durable => "durable",
+            Writes::Volatile => "volatile",
+            Writes::Refused => "refused",
+        },
+        applied_lsn: applied_lsn.get(),
+        log: LogView::new(&app, &log),
+        recovery: recovery.map(RecoveryView::from),
+    })
+}
+
+impl LogView {
+    fn new(app: &App, log: &MetricsSnapshot) -> Self {
+        Self {
+            directory: app.config.log_directory().display().to_string(),
+            fsync: app.config.fsync.to_string(),
+            on_failure: app.config.on_wal_failure.name(),
+            failure: app.log_failure.cause().map(str::to_owned),
+            poisoned: log.poisoned,
+            written_lsn: log.written_lsn,
+            synced_lsn: log.synced_lsn,
+            durable_lag: log.durable_lag(),
+            appends: log.appends,
+            failed_appends: log.failed_appends,
+            payload_bytes: log.payload_bytes,
+            written_bytes: log.written_bytes,
+            rotations: log.rotations,
+            queue_depth: log.queue_depth,
+            queue_bytes: log.queue_bytes,
+        }
+    }
+}
+
+impl From<RecoveryReport> for RecoveryView {
+    fn from(report: RecoveryReport) -> Self {
+        Self {
+            segments: report.segments,
+            records: report.records,
+            bytes: report.bytes,
+            last_lsn: report.last_lsn.get(),
+            clean: report.clean,
+            torn_bytes: report.torn_bytes,
+            copied_records: report.copied_records,
+            lost_records: report.lost_records,
+            damaged_ranges: report.damaged_ranges,
+            damage: report.damage.iter().map(DamageView::from).collect(),
+            quarantined: report.quarantined,
+            read_only: report.read_only,
+            took_ms: report.took.as_secs_f64() * 1e3,
+        }
+    }
+}
+
+impl From<&Damage> for DamageView {
+    fn from(damage: &Damage) -> Self {
+        Self {
+            segment: damage.segment.get(),
+            offset: damage.offset,
+            first_lsn: damage.first_lsn.get(),
+            last_lsn: damage.last_lsn.get(),
+            lost_records: damage.lost_records(),
+            reason: damage.reason,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `engram start`: binds, recovers, serves, and closes.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, runtime, time::timeout};
+use tracing::{error, info, warn};
+
+use crate::{
+    args::{StartArgs, WalFailurePolicy},
+    boot,
+    config::StartConfig,
+    exit::{Exit, Failure},
+    files, logging,
+    server::{App, Server, router},
+    service::{MemoryService, off_the_runtime},
+    signals::Signals,
+};
+
+/// Connections that are open at once, where as many files may be. Those that come then wait in the operating
+/// system's queue.
+const CONNECTIONS_MAX: usize = 1_024;
+
+/// How long requests in flight may take after the wish to stop.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long the last sync may take. A disk that does not answer must not keep the process for ever.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// Runs the server until it is asked to stop, or cannot go on.
+pub(crate) fn run(args: StartArgs) -> Result<(), Failure> {
+    let (config, filter) = StartConfig::from_args(args)?;
+    let _flush = logging::start(filter)?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("engram-server")
+        .build()
+        .map_err(|e| Failure::new(Exit::Failure, format!("cannot start the runtime: {e}")))?;
+    let outcome = runtime.block_on(serve(config));
+    // What still runs is a recovery that was cut short, or a request that outlived the drain: a crash at any point of
+    // either loses nothing.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn serve(config: StartConfig) -> Result<(), Failure> {
+    let mut signals = Signals::catch()?;
+    // First of all, so that nobody waits for a recovery to hear that the address is taken, and so that whoever asks
+    // meanwhile hears that memories are on their way.
+    let (listener, address) = bind(&config).await?;
+    let app = Arc::new(App::new(config));
+    info!("opening {}; until then {address} answers 503", app.config.data_dir.display());
+    let server = Server::start(listener, router(&app), connections_max());
+
+    let opening = Arc::clone(&app);
+    let store = tokio::select! {
+        store = off_the_runtime(move || boot::open_store(&opening)) => store?,
+        signal = signals.stop() => {
+            info!("{signal} during recovery: stopped; the next start recovers from the beginning");
+            return Ok(());
+        }
+    };
+    let service = MemoryService::new(Arc::new(store));
+    app.ready(service.clone());
+    announce(&app, &service, &format!("http://{address}"));
+    if !address.ip().is_loopback() {
+        warn!("{address} can be reached from other machines, and there is no authentication yet");
+    }
+
+    let outcome = run_until_stopped(&app, &mut signals).await;
+    tokio::select! {
+        () = server.stop(DRAIN_TIME_MAX) => {}
+        signal = signals.stop() => warn!("{signal}: not waiting for the requests in flight"),
+    }
+    let closed = close(&service, &mut signals).await;
+    // The failure that ended the serving is the cause of the one of closing.
+    outcome.and(closed)
+}
+
+/// Half of the files that may be open: the other half is the log's, and of whatever else.
+fn connections_max() -> usize {
+    usize::try_from(files::raise_limit() / 2).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
+}
+
+async fn bind(config: &StartConfig) -> Result<(TcpListener, SocketAddr), Failure> {
+    let addresses = config.addresses().await?;
+    let bound = TcpListener::bind(addresses.as_slice()).await;
+    // The port that was taken, where port 0 left it open.
+    bound.and_then(|listener| listener.local_addr().map(|address| (listener, address))).map_err(|e| {
+        Failure::new(Exit::CannotListen, format!("cannot listen on {}: {e}", config.listen))
+            .help("stop what uses the address, or choose another with --listen (port 0 takes a free one)")
+    })
+}
+
+/// The line that says that all is there. Scripts look for `listening on http://HOST:PORT` in it.
+fn announce(app: &App, service: &MemoryService, url: &str) {
+    let status = service.status();
+    info!(
+        "listening on {url} (data in {}, fsync {}, {} of {} dimensions, capacity {})",
+        app.config.data_dir.display(),
+        app.config.fsync,
+        status.precision,
+        status.dimension,
+        status.capacity,
+    );
+}
+
+/// Returns when somebody wants the server to stop, or when its log has failed and it is not to outlive that.
+async fn run_until_stopped(app: &App, signals: &mut Signals) -> Result<(), Failure> {
+    let policy = app.config.on_wal_failure;
+    let signal = tokio::select! {
+        signal = signals.stop() => signal,
+        cause = app.log_failure.happened() => {
+            match policy {
+                WalFailurePolicy::Exit => return Err(log_failed(cause)),
+                WalFailurePolicy::ReadOnly => error!("reads go on; writes are refused until a restart"),
+                WalFailurePolicy::Volatile => {
+                    error!("writes go on IN MEMORY ALONE: what is stored from now on is lost at the end");
+                }
+            }
+            signals.stop().await
+        }
+    };
+    info!("{signal}: answering what is in flight, then closing");
+    Ok(())
+}
+
+fn log_failed(cause: &str) -> Failure {
+    Failure::new(Exit::LogFailed, format!("the log has failed: {cause}")).help(
+        "what was acknowledged is safe: start again to recover from it; the system's log may say why the disk failed",
+    )
+}
+
+async fn close(service: &MemoryService, signals: &mut Signals) -> Result<(), Failure> {
+    let late = |reason: String| {
+        Failure::new(Exit::LogFailed, reason)
+            .help("what was acknowledged as synced is safe; the next start recovers")
+    };
+    tokio::select! {
+        closed = timeout(CLOSE_TIME_MAX, service.close()) => match closed {
+            Ok(Ok(())) => info!("closed, with the log synced"),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Err(late(format!("the log was not closed after {} s", CLOSE_TIME_MAX.as_secs()))),
+        },
+        signal = signals.stop() => return Err(late(format!("{signal} before the log was closed"))),
+    }
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! Starting, stopping, and the starts that must not happen.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![allow(dead_code, reason = "each test uses a part of the harness")]
+
+#[path = "support/server.rs"]
+mod server;
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use serde_json::json;
+use server::{Server, command};
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// The exit code and the last words of a start that fails.
+fn refused(data_dir: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = command(data_dir, arguments).stderr(Stdio::piped()).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn segments(data_dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(data_dir.join("wal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_stop_is_clean_and_says_so() {
+    let directory = directory();
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(directory.path(), &[]);
+        server.post("/v1/memories", &json!({"id": signal, "content": "x"})).expect(201);
+        server.signal(signal);
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+    let server = Server::start(directory.path(), &[]);
+    assert_eq!(server.all_memories().len(), 2);
+    assert!(server.log().contains("clean stop"), "{}", server.log());
+    assert_eq!(server.get("/v1/status").expect(200)["recovery"]["clean"], true);
+}
+
+#[test]
+fn a_directory_in_use_is_refused_with_its_holder() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    server.post("/v1/memories", &json!({"content": "x"})).expect(201);
+    let (code, error) = refused(directory.path(), &[]);
+    assert_eq!(code, 75, "{error}");
+    assert!(error.contains("in use") && error.contains(&server.pid().to_string()), "{error}");
+    server.post("/v1/memories", &json!({"content": "y"})).expect(201);
+}
+
+#[test]
+fn directories_that_cannot_be_used_are_refused_and_nothing_is_made() {
+    let directory = directory();
+    let (code, error) = refused(&directory.path().join("not/mounted"), &[]);
+    assert_eq!(code, 73, "{error}");
+    assert!(error.contains("not/mounted") && error.contains("parent"), "{error}");
+    assert!(!directory.path().join("not").exists());
+    fs::write(directory.path().join("file"), "x").unwrap();
+    let (code, error) = refused(&directory.path().join("file"), &[]);
+    assert_eq!(code, 73, "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_refused_or_only_read() {
+    let directory = directory();
+    let data_dir = directory.path().join("data");
+    let server = Server::start(&data_dir, &[]);
+    server.post("/v1/memories", &json!({"id": "a", "content": "x"})).expect(201);
+    server.stop();
+    for path in [data_dir.join("wal"), data_dir.clone()] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    // Root may write anywhere: then there is nothing to see.
+    if fs::write(data_dir.join("probe"), "x").is_err() {
+        let server = Server::start(&data_dir, &[]);
+        server.get("/v1/memories/a").expect(200);
+        server.post("/v1/memories", &json!({"content": "y"})).problem(503, "read_only");
+        assert_eq!(server.get("/readyz").status, 503);
+    }
+    for path in [data_dir.clone(), data_dir.join("wal")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+#[test]
+fn an_address_in_use_is_refused() {
+    let directory = directory();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    // The later flag wins.
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_engram"));
+    command.args(["start", "--listen", &address, "--data-dir"]).arg(directory.path());
+    let output = command.output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{error}");
+    assert!(error.contains(&address), "{error}");
+}
+
+#[test]
+fn a_log_of_another_format_version_is_refused_unchanged() {
+    let directory = directory();
+    Server::start(directory.path(), &[]).stop();
+    let path = segments(directory.path()).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 9;
+    let crc = crc32c::crc32c(&bytes[..508]);
+    bytes[508..512].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let before = segments(directory.path());
+    let (code, error) = refused(directory.path(), &[]);
+    assert_eq!(code, 65, "{error}");
+    assert!(error.contains("format version 9"), "{error}");
+    assert_eq!((segments(directory.path()), fs::read(&path).unwrap()), (before, bytes));
+}
+
+#[test]
+fn another_dimension_is_refused_with_the_way_out() {
+    let directory = directory();
+    Server::start(directory.path(), &["--dimension", "16"]).stop();
+    let (code, error) = refused(directory.path(), &["--dimension", "32"]);
+    assert_eq!(code, 78, "{error}");
+    assert!(error.contains("16") && error.contains("32"), "{error}");
+    let server = Server::start(directory.path(), &[]);
+    assert_eq!(server.get("/v1/status").expect(200)["dimension"], 16);
+}
+
+#[test]
+fn flags_that_make_no_sense_are_usage_errors() {
+    let directory = directory();
+    for arguments in [
+        ["--fsync", "sometimes"],
+        ["--recovery", "hope"],
+        ["--dimension", "0"],
+        ["--embedding-precision", "int4"],
+        ["--capacity", "-1"],
+        ["--colour", "red"],
+    ] {
+        let (code, error) = refused(directory.path(), &arguments);
+        assert!(code == 2 || code == 78, "{arguments:?}: {code} {error}");
+        assert!(!error.is_empty());
+    }
+}
+
+#[test]
+fn a_damaged_record_is_skipped_with_a_warning_counted_and_kept() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    for n in 0..20 {
+        server
+            .post("/v1/memories", &json!({"id": format!("m{n}"), "content": format!("content {n}")}))
+            .expect(201);
+    }
+    server.kill();
+    let path = segments(directory.path()).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(9).position(|window| window == b"content 7").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+
+    for mode in ["strict", "torn-tail"] {
+        let (code, error) = refused(directory.path(), &["--recovery", mode]);
+        assert_eq!(code, 65, "{error}");
+        assert!(error.contains(mode), "{error}");
+    }
+    let server = Server::start(directory.path(), &[]);
+    assert_eq!(server.all_memories().len(), 19);
+    server.get("/v1/memories/m7").problem(404, "not_found");
+    let status = server.get("/v1/status").expect(200);
+    assert_eq!(status["recovery"]["lost_records"], 1, "{status}");
+    let log = server.log();
+    assert!(log.contains("damaged") && log.contains("WARN"), "{log}");
+    assert!(server.get("/metrics").text.lines().any(|l| l.contains("skipped") && l.ends_with(" 1")));
+    let kept = directory.path().join("wal/quarantine").join(path.file_name().unwrap());
+    assert_eq!(fs::read(kept).unwrap(), bytes);
+}
+
+#[test]
+fn nothing_is_lost_when_a_server_is_stopped_under_load() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    let acknowledged = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            let (server, acknowledged) = (&server, &acknowledged);
+            scope.spawn(move || {
+                for n in 0.. {
+                    let id = format!("{client}-{n}");
+                    let body = json!({"id": id, "content": "x"}).to_string();
+                    let answer = server.send("POST", "/v1/memories", "application/json", body.as_bytes());
+                    match answer {
+                        Ok(answer) if answer.status == 201 => acknowledged.lock().unwrap().push(id),
+                        Ok(_) | Err(_) => return,
+                    }
+                    if acknowledged.lock().unwrap().len() == 500 {
+                        server.signal("TERM");
+                    }
+                }
+            });
+        }
+    });
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    let server = Server::start(directory.path(), &[]);
+    let mut found: Vec<String> =
+        server.all_memories().iter().map(|m| m["id"].as_str().unwrap().to_owned()).collect();
+    found.sort();
+    let mut acknowledged = acknowledged.into_inner().unwrap();
+    acknowledged.sort();
+    acknowledged.retain(|id| found.binary_search(id).is_err());
+    assert!(acknowledged.is_empty(), "lost: {acknowledged:?}");
+}
