@@ -221,10 +221,20 @@ fn an_operator_sees_how_it_is() {
     );
     let metrics = server.get("/metrics");
     assert_eq!(metrics.status, 200);
-    for name in
-        ["appends", "batch", "sync", "queue_depth", "lag", "skipped", "poisoned", "memories", "http_requests"]
-    {
+    for name in [
+        "appends",
+        "batch",
+        "sync",
+        "queue_records",
+        "lag",
+        "skipped",
+        "poisoned",
+        "memories",
+        "http_requests",
+    ] {
         assert!(metrics.text.contains(name), "{name} in {}", metrics.text);
     }
+    assert!(metrics.text.contains("engram_log_sync_seconds_bucket{le=\"0.0001\"}"), "{}", metrics.text);
+    assert!(metrics.text.contains("engram_log_sync_seconds_bucket{le=\"+Inf\"}"), "{}", metrics.text);
     assert!(metrics.text.trim_end().ends_with("# EOF"));
 }

@@ -9,7 +9,7 @@ use crate::{Confidence, Lsn, Metadata};
 /// A stored episode. Never changes: an update puts another one in its place.
 ///
 /// Its embedding lies with all others, where recall scans it: see
-/// [`MemoryStore::embedding`](crate::MemoryStore::embedding).
+/// [`MemoryStore::get_with_embedding`](crate::MemoryStore::get_with_embedding).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Memory {
     pub(crate) id: Arc<str>,

@@ -118,25 +118,25 @@ impl Collector for StoreCollector {
         let status = service.status();
         let log = &status.log;
         let mut to = StoreEncoder(encoder);
-        to.gauge("memories", "Memories stored", status.count as f64)?;
-        to.gauge("capacity", "The most memories that the store holds", status.capacity as f64)?;
+        to.gauge("memories", "Memories stored", status.count as u64)?;
+        to.gauge("capacity", "The most memories that the store holds", status.capacity as u64)?;
         to.counter("log_appends", "Records committed to the log", log.appends)?;
         to.counter("log_failed_appends", "Records that the log could not take", log.failed_appends)?;
         to.counter("log_payload_bytes", "Bytes of the records committed", log.payload_bytes)?;
         to.counter("log_written_bytes", "Bytes written, with headers and padding", log.written_bytes)?;
         to.counter("log_rotations", "Segments begun", log.rotations)?;
         to.histogram("log_batch_records", "Records a commit", &log.batch_sizes, 1.0)?;
-        to.histogram("log_sync_seconds", "Time that each sync took", &log.sync_latency_us, 1e-6)?;
-        to.gauge("log_queue_records", "Records that wait for the log", log.queue_depth as f64)?;
-        to.gauge("log_queue_bytes", "Bytes that wait for the log", log.queue_bytes as f64)?;
-        to.gauge("log_written_lsn", "The last record that survives a crash", log.written_lsn as f64)?;
-        to.gauge("log_synced_lsn", "The last record that survives power loss", log.synced_lsn as f64)?;
-        let lag = log.durable_lag() as f64;
+        to.histogram("log_sync_seconds", "Time that each sync took", &log.sync_latency_us, 1e6)?;
+        to.gauge("log_queue_records", "Records that wait for the log", log.queue_depth)?;
+        to.gauge("log_queue_bytes", "Bytes that wait for the log", log.queue_bytes)?;
+        to.gauge("log_written_lsn", "The last record that survives a crash", log.written_lsn)?;
+        to.gauge("log_synced_lsn", "The last record that survives power loss", log.synced_lsn)?;
+        let lag = log.durable_lag();
         to.gauge("log_durable_lag_records", "Records that a power loss could take now", lag)?;
-        to.gauge("log_poisoned", "1 when a failure has ended writing", f64::from(u8::from(log.poisoned)))?;
-        let recovered = log.recovered_records as f64;
+        to.gauge("log_poisoned", "1 when a failure has ended writing", u64::from(log.poisoned))?;
+        let recovered = log.recovered_records;
         to.gauge("log_recovered_records", "Records replayed at the start", recovered)?;
-        let skipped = log.skipped_records as f64;
+        let skipped = log.skipped_records;
         to.gauge("log_skipped_records", "Acknowledged records that the start could not read", skipped)
     }
 }
@@ -154,7 +154,7 @@ impl StoreEncoder<'_> {
         self.metric(name, help, &ConstCounter::new(value))
     }
 
-    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.metric(name, help, &ConstGauge::new(value))
     }
 
@@ -162,14 +162,20 @@ impl StoreEncoder<'_> {
         metric.encode(self.0.encode_descriptor(name, help, None, metric.metric_type())?)
     }
 
-    fn histogram(&mut self, name: &str, help: &str, histogram: &HistogramSnapshot, unit: f64) -> fmt::Result {
-        // The encoder adds up the buckets itself, and knows the last one by this bound.
-        let bounds = histogram.bounds.iter().map(|&bound| bound as f64 * unit).chain([f64::MAX]);
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        histogram: &HistogramSnapshot,
+        per_unit: f64,
+    ) -> fmt::Result {
+        // The encoder adds up the buckets itself, and knows the last one by its bound.
+        let bounds = histogram.bounds.iter().map(|&bound| bound as f64 / per_unit).chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds.zip(histogram.counts.iter().copied()).collect();
         self.0
             .encode_descriptor(name, help, None, MetricType::Histogram)?
             .encode_histogram::<[(&str, &str); 0]>(
-                histogram.sum as f64 * unit,
+                histogram.sum as f64 / per_unit,
                 histogram.count(),
                 &buckets,
                 None,
