@@ -1,19 +1,15 @@
 //! The store: checks, the log, and the state behind it.
 
+mod in_flight;
 mod opening;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-};
+use std::{fmt, sync::Arc};
 
 use engram_storage::{Lsn, MetricsSnapshot, RecoveryReport, StorageMetrics, WalEntry, WalWriter};
 
+use self::in_flight::{Flight, InFlight};
 use crate::{
     Durability, Embedding, Episode, ListQuery, Memory, Outcome, Page, Precision, Query, Recall, Receipt,
     ReceiptHandle, StoreError,
@@ -44,8 +40,7 @@ pub struct MemoryStore {
     report: Option<RecoveryReport>,
     recovered: usize,
     capacity: usize,
-    /// New memories that are on their way: they count against the capacity until they are stored or refused.
-    reserved: Arc<AtomicUsize>,
+    in_flight: Arc<InFlight>,
     dimension: Option<usize>,
     precision: Option<Precision>,
     log_failure: LogFailure,
@@ -95,7 +90,7 @@ impl MemoryStore {
             report: None,
             recovered: 0,
             capacity,
-            reserved: Arc::default(),
+            in_flight: Arc::default(),
             dimension: None,
             precision: None,
             log_failure: LogFailure::default(),
@@ -118,7 +113,7 @@ impl MemoryStore {
     pub fn submit(&self, episode: Episode) -> ReceiptHandle {
         match self.prepare(episode) {
             Ok(Prepared::Unchanged(receipt)) => ReceiptHandle::ready(Ok(receipt)),
-            Ok(Prepared::Write { id, entry, reservation }) => self.commit(id, entry, reservation),
+            Ok(Prepared::Write { flight, entry }) => self.commit(flight, entry),
             Err(error) => ReceiptHandle::ready(Err(error)),
         }
     }
@@ -141,14 +136,14 @@ impl MemoryStore {
     pub fn submit_forget(&self, id: &str) -> ReceiptHandle {
         let id = id.to_owned();
         let prepared = check_id(&id).and_then(|()| {
-            let known = self.state.get(&id).is_some();
-            if !known {
+            // One that is being stored can be forgotten: the log decides which comes first.
+            if self.state.get(&id).is_none() && !self.in_flight.touches(&id) {
                 return Err(StoreError::NotFound { id: id.clone() });
             }
             encode(Record::Forget { space: SPACE.to_owned(), id: id.clone() })
         });
         match prepared {
-            Ok(entry) => self.commit(id, entry, None),
+            Ok(entry) => self.commit(self.in_flight.take_off(&id, false), entry),
             Err(error) => ReceiptHandle::ready(Err(error)),
         }
     }
@@ -159,43 +154,40 @@ impl MemoryStore {
         let vector = episode.embedding.as_ref().map(|embedding| self.state.vector(embedding)).transpose()?;
         let Episode { id, when, content, embedding: _, confidence, metadata } = episode;
         let (when_us, confidence) = (when.timestamp_micros(), confidence.get());
+        // Looked at before the memory is: a change that lands between the two is seen by one of them.
+        let is_changing = self.in_flight.touches(&id);
         let before = self.state.get_with_vector(&id);
         if let Some((memory, stored)) = &before
+            && !is_changing
             && (memory.when().timestamp_micros(), memory.content()) == (when_us, &*content)
             && memory.confidence().get().to_bits() == confidence.to_bits()
             && (memory.metadata(), stored) == (&metadata, &vector)
         {
-            let durability = self.durability_of(memory.lsn());
+            let (lsn, outcome) = (memory.lsn(), Outcome::Unchanged);
             return Ok(Prepared::Unchanged(Receipt {
                 id,
-                lsn: memory.lsn(),
-                outcome: Outcome::Unchanged,
-                durability,
+                lsn,
+                outcome,
+                durability: self.durability_of(lsn),
             }));
         }
-        let reservation = if before.is_some() { None } else { Some(self.reserve()?) };
-        let space = SPACE.to_owned();
-        let record = StoreRecord { space, id: id.clone(), when_us, content, confidence, metadata, vector };
-        Ok(Prepared::Write { id, entry: encode(Record::Store(record))?, reservation })
-    }
-
-    /// Keeps a place for a new memory.
-    fn reserve(&self) -> Result<Reservation, StoreError> {
-        // The place is taken before the memories are counted, and let go after they were counted again: between
-        // the two a memory may count twice, never not at all.
-        let reservation = Reservation::new(&self.reserved);
-        if self.state.count() + self.reserved.load(SeqCst) > self.capacity {
+        let flight = self.in_flight.take_off(&id, before.is_none());
+        // This one is among those that are in flight when they are counted, and none of them leaves before it counts
+        // as a memory: between the two it may count twice, never not at all.
+        if before.is_none() && self.count() + self.in_flight.new_memories() > self.capacity {
             return Err(StoreError::CapacityReached { capacity: self.capacity });
         }
-        Ok(reservation)
+        let space = SPACE.to_owned();
+        let record = StoreRecord { space, id, when_us, content, confidence, metadata, vector };
+        Ok(Prepared::Write { flight, entry: encode(Record::Store(record))? })
     }
 
     /// Logs a change, and applies it when it is committed: on the log's thread, in the order of the log, before the
     /// receipt is given.
-    fn commit(&self, id: String, entry: WalEntry, reservation: Option<Reservation>) -> ReceiptHandle {
+    fn commit(&self, flight: Flight, entry: WalEntry) -> ReceiptHandle {
         let (completer, handle) = ReceiptHandle::channel();
         let Some(log) = &self.log else {
-            completer.complete(receipt_of_volatile(&self.state, id, &entry));
+            completer.complete(apply_volatile(&self.state, &flight.id, &entry));
             return handle;
         };
         let (state, log_failure) = (Arc::clone(&self.state), self.log_failure);
@@ -203,13 +195,13 @@ impl MemoryStore {
             let receipt = match outcome {
                 Ok(commit) => state
                     .apply(commit.lsn, entry.entry_type, &entry.payload)
-                    .and_then(|outcome| receipt(id, commit.lsn, outcome, commit.durability.into())),
+                    .and_then(|outcome| receipt(&flight.id, commit.lsn, outcome, commit.durability.into())),
                 Err(error) if log_failure == LogFailure::Volatile && error.ended_writing() => {
-                    receipt_of_volatile(&state, id, entry)
+                    apply_volatile(&state, &flight.id, entry)
                 }
                 Err(error) => Err(error.into()),
             };
-            drop(reservation);
+            drop(flight);
             completer.complete(receipt);
         });
         handle
@@ -302,33 +294,18 @@ impl MemoryStore {
 /// An episode that passed all checks.
 enum Prepared {
     Unchanged(Receipt),
-    Write { id: String, entry: WalEntry, reservation: Option<Reservation> },
+    Write { flight: Flight, entry: WalEntry },
 }
 
-/// A place for a new memory, given back when dropped.
-struct Reservation(Arc<AtomicUsize>);
-
-impl Reservation {
-    fn new(reserved: &Arc<AtomicUsize>) -> Self {
-        reserved.fetch_add(1, SeqCst);
-        Self(Arc::clone(reserved))
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
-    }
-}
-
-fn receipt_of_volatile(state: &State, id: String, entry: &WalEntry) -> Result<Receipt, StoreError> {
+fn apply_volatile(state: &State, id: &str, entry: &WalEntry) -> Result<Receipt, StoreError> {
     let (lsn, outcome) = state.apply_volatile(entry.entry_type, &entry.payload)?;
     receipt(id, lsn, outcome, Durability::Volatile)
 }
 
-fn receipt(id: String, lsn: Lsn, outcome: Outcome, durability: Durability) -> Result<Receipt, StoreError> {
+fn receipt(id: &str, lsn: Lsn, outcome: Outcome, durability: Durability) -> Result<Receipt, StoreError> {
+    let id = id.to_owned();
     match outcome {
-        // Another one has forgotten it after this one was checked.
+        // What it was to forget was forgotten by a change before it.
         Outcome::Unchanged => Err(StoreError::NotFound { id }),
         Outcome::Created | Outcome::Updated | Outcome::Deleted => {
             Ok(Receipt { id, lsn, outcome, durability })

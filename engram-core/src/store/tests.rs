@@ -363,3 +363,64 @@ fn a_store_whose_first_record_is_lost_learns_its_dimension_from_its_vectors() {
     assert_eq!((store.count(), store.status().dimension), (10, 4));
     assert_eq!(store.status().recovery.unwrap().lost_records, 1);
 }
+
+/// Holds the log's thread until the sender is dropped.
+fn hold(store: &MemoryStore) -> std::sync::mpsc::Sender<()> {
+    let (release, held) = std::sync::mpsc::channel();
+    let entry = encode(Record::Forget { space: SPACE.to_owned(), id: "nobody".to_owned() }).unwrap();
+    let state = Arc::clone(&store.state);
+    store.log.as_ref().unwrap().submit_with(entry, move |entry, commit| {
+        held.recv().unwrap_err();
+        state.apply(commit.unwrap().lsn, entry.entry_type, &entry.payload).unwrap();
+    });
+    release
+}
+
+#[test]
+fn changes_of_one_thread_happen_in_their_order() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    store.store(episode("a", 1.0)).unwrap();
+    let release = hold(&store);
+    // Back to what memory still shows, and away with what it does not show yet.
+    let changes = [
+        store.submit(episode("a", 2.0)),
+        store.submit(episode("a", 1.0)),
+        store.submit(episode("b", 1.0)),
+        store.submit_forget("b"),
+        store.submit_forget("b"),
+    ];
+    drop(release);
+    let outcomes = changes.map(|change| change.wait().map(|receipt| receipt.outcome));
+    assert!(
+        matches!(
+            outcomes,
+            [
+                Ok(Outcome::Updated),
+                Ok(Outcome::Updated),
+                Ok(Outcome::Created),
+                Ok(Outcome::Deleted),
+                Err(StoreError::NotFound { .. }),
+            ]
+        ),
+        "{outcomes:?}"
+    );
+    assert_eq!(store.get("a").unwrap().content(), "content 1 of a");
+    let live = everything(&store);
+    assert_eq!(live.len(), 1);
+    drop(store);
+    assert_eq!(everything(&open(&disk)), live);
+}
+
+#[test]
+fn what_is_refused_leaves_nothing_in_flight() {
+    let store = open(&SimDisk::new(1));
+    store.store(episode("a", 1.0)).unwrap();
+    store.store(episode("a", 1.0)).unwrap();
+    store.forget("nobody").unwrap_err();
+    store.store(episode("", 1.0)).unwrap_err();
+    store.close().unwrap();
+    store.store(episode("b", 1.0)).unwrap_err();
+    assert!(!store.in_flight.touches("a") && !store.in_flight.touches("b"));
+    assert_eq!(store.in_flight.new_memories(), 0);
+}
