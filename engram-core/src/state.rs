@@ -40,6 +40,12 @@ pub(crate) struct State {
     volatile_from: AtomicU64,
 }
 
+/// A memory, and its vector if it has one.
+type WithVector = (Arc<Memory>, Option<StoredVector>);
+
+/// A change is in the vectors and not yet among the memories, or the other way round.
+struct Halfway;
+
 /// The hot memories by id. Only whole values leave it: a guard that a caller held while it asked for another
 /// would lock it up.
 #[derive(Default)]
@@ -109,17 +115,20 @@ impl State {
     }
 
     /// A memory and its vector, of the same version.
-    pub(crate) fn get_with_vector(&self, id: &str) -> Option<(Arc<Memory>, Option<StoredVector>)> {
-        loop {
-            let entry = self.memories.get(id)?;
-            let Some(row) = entry.row else { return Some((entry.memory, None)) };
-            match self.vectors.read(row) {
-                Some((memory, vector)) if Arc::ptr_eq(&memory, &entry.memory) => {
-                    return Some((memory, Some(vector)));
-                }
-                // An update is between the two: it is about to be in both.
-                _ => std::thread::yield_now(),
-            }
+    pub(crate) fn get_with_vector(&self, id: &str) -> Option<WithVector> {
+        self.read_with_vector(id).unwrap_or_else(|Halfway| {
+            // While this is held no change is between the two.
+            let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+            self.read_with_vector(id).unwrap_or(None)
+        })
+    }
+
+    fn read_with_vector(&self, id: &str) -> Result<Option<WithVector>, Halfway> {
+        let Some(entry) = self.memories.get(id) else { return Ok(None) };
+        let Some(row) = entry.row else { return Ok(Some((entry.memory, None))) };
+        match self.vectors.read(row) {
+            Some((memory, vector)) if Arc::ptr_eq(&memory, &entry.memory) => Ok(Some((memory, Some(vector)))),
+            _ => Err(Halfway),
         }
     }
 

@@ -424,3 +424,24 @@ fn what_is_refused_leaves_nothing_in_flight() {
     assert!(!store.in_flight.touches("a") && !store.in_flight.touches("b"));
     assert_eq!(store.in_flight.new_memories(), 0);
 }
+
+#[test]
+fn a_memory_and_its_embedding_are_of_the_same_version() {
+    let store = MemoryStore::new(10).with_dimension(4).unwrap().with_precision(Precision::F32).unwrap();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for n in 1..3000_u16 {
+                store.store(episode("a", f32::from(n))).unwrap();
+                if n % 7 == 0 {
+                    store.forget("a").unwrap();
+                }
+            }
+        });
+        while !writer.is_finished() {
+            if let Some((memory, embedding)) = store.get_with_embedding("a") {
+                let n = embedding.unwrap().as_slice()[1];
+                assert_eq!(memory.content(), format!("content {n} of a"));
+            }
+        }
+    });
+}
