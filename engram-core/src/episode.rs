@@ -1,6 +1,6 @@
 //! What a caller wants remembered.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use uuid::Uuid;
 
 use crate::{Confidence, Embedding, Metadata, StoreError, limits, metadata};
@@ -10,7 +10,7 @@ use crate::{Confidence, Embedding, Metadata, StoreError, limits, metadata};
 pub struct Episode {
     /// 1 to [`ID_BYTES_MAX`](limits::ID_BYTES_MAX) bytes, no control characters.
     pub id: String,
-    /// When it happened; kept to the microsecond.
+    /// When it happened, in the years 0 to 9999; kept to the microsecond.
     pub when: DateTime<Utc>,
     /// What happened, in words: 1 to [`CONTENT_BYTES_MAX`](limits::CONTENT_BYTES_MAX) bytes.
     pub content: String,
@@ -57,6 +57,13 @@ impl Episode {
         check_id(&self.id)?;
         if self.content.is_empty() || self.content.len() > limits::CONTENT_BYTES_MAX {
             return Err(StoreError::Content { got: self.content.len() });
+        }
+        let year = self.when.year();
+        if !(0..=9999).contains(&year) {
+            // RFC 3339 has no others: it could be stored and not be read back.
+            return Err(StoreError::When {
+                reason: format!("expected a year from 0 to 9999, got {}", self.when),
+            });
         }
         metadata::check(&self.metadata)
     }

@@ -20,6 +20,12 @@ pub enum StoreError {
         /// How many bytes came.
         got: usize,
     },
+    /// No memory can have this time.
+    #[error("when: {reason}")]
+    When {
+        /// What was expected, and what came.
+        reason: String,
+    },
     /// No memory can have this metadata.
     #[error("metadata: {reason}")]
     Metadata {
@@ -42,10 +48,12 @@ pub enum StoreError {
         id: String,
     },
     /// The store is full. Nothing is dropped to make room: forget memories, or raise the capacity.
-    #[error("the store holds {capacity} memories, as many as its capacity allows")]
+    #[error("the store holds {count} memories, its capacity is {capacity}")]
     CapacityReached {
-        /// The most memories that it holds.
+        /// The most memories that it takes.
         capacity: usize,
+        /// The memories that it holds, or is about to.
+        count: usize,
     },
     /// The store cannot be set up like this.
     #[error("{reason}")]

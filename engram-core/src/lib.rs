@@ -38,6 +38,8 @@ mod top_k;
 mod vector;
 mod words;
 
+/// The time type of this crate's API.
+pub use chrono;
 pub use confidence::{Confidence, InvalidConfidence};
 pub use embedding::{
     DIMENSION_MAX, Embedding, EmbeddingError, InvalidPrecision, NORM_MAX, NORM_MIN, Precision,

@@ -174,8 +174,9 @@ impl MemoryStore {
         let flight = self.in_flight.take_off(&id, before.is_none());
         // This one is among those that are in flight when they are counted, and none of them leaves before it counts
         // as a memory: between the two it may count twice, never not at all.
-        if before.is_none() && self.count() + self.in_flight.new_memories() > self.capacity {
-            return Err(StoreError::CapacityReached { capacity: self.capacity });
+        let count = self.count();
+        if before.is_none() && count + self.in_flight.new_memories() > self.capacity {
+            return Err(StoreError::CapacityReached { capacity: self.capacity, count });
         }
         let space = SPACE.to_owned();
         let record = StoreRecord { space, id, when_us, content, confidence, metadata, vector };
@@ -256,10 +257,11 @@ impl MemoryStore {
         let Config { dimension, precision } = self.state.config();
         let log = self.metrics.snapshot();
         let read_only = self.report.as_ref().is_some_and(|report| report.read_only.is_some());
-        let writes = match (&self.log, self.log_failure) {
-            (Some(_), _) if !read_only && !log.poisoned => Writes::Durable,
-            (Some(_), LogFailure::Refuse) => Writes::Refused,
-            (Some(_), LogFailure::Volatile) | (None, _) => Writes::Volatile,
+        let has_failed = read_only || log.poisoned;
+        let writes = match &self.log {
+            Some(log) if log.takes_writes() => Writes::Durable,
+            Some(_) if !has_failed || self.log_failure == LogFailure::Refuse => Writes::Refused,
+            Some(_) | None => Writes::Volatile,
         };
         StoreStatus {
             count: self.count(),
@@ -273,7 +275,8 @@ impl MemoryStore {
         }
     }
 
-    /// Makes everything acknowledged so far survive power loss, in any mode. Does nothing without a log.
+    /// Makes everything acknowledged so far survive power loss, in any mode. After the disk was full it also finds out
+    /// whether there is space again. Does nothing without a log.
     ///
     /// # Errors
     /// [`StoreError::Storage`] when the log cannot promise that.

@@ -11,9 +11,9 @@ use chrono::{DateTime, Utc};
 use crate::{Memory, StoreError, limits};
 
 /// What to list: from the oldest on, in a stable order.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ListQuery {
-    /// The most memories, up to [`LIST_LIMIT_MAX`](limits::LIST_LIMIT_MAX).
+    /// The most memories: 1 to [`LIST_LIMIT_MAX`](limits::LIST_LIMIT_MAX), 100 by default.
     pub limit: usize,
     /// Where the page before this one ended.
     pub after: Option<Cursor>,
@@ -21,6 +21,12 @@ pub struct ListQuery {
     pub from: Option<DateTime<Utc>>,
     /// Those that happened before.
     pub before: Option<DateTime<Utc>>,
+}
+
+impl Default for ListQuery {
+    fn default() -> Self {
+        Self { limit: 100, after: None, from: None, before: None }
+    }
 }
 
 /// A place in the order of time. Stays valid whatever is stored or forgotten.

@@ -57,9 +57,9 @@ pub enum StorageError {
     /// The log was shut down before this record was committed; the record was not acknowledged.
     #[error("the log is closed")]
     Closed,
-    /// Another process has the directory open.
-    #[error("the log directory {} is in use by another process{}; stop it, or choose another directory",
-        path.display(), holder.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    /// Another writer has the directory open, in this process or another.
+    #[error("the log directory {} is in use{}; stop who uses it, or choose another directory",
+        path.display(), holder.as_ref().map(|pid| format!(" by process {pid}")).unwrap_or_default())]
     Locked {
         /// The log's directory.
         path: PathBuf,
@@ -82,6 +82,9 @@ pub enum StorageError {
         /// The limit.
         max: usize,
     },
+    /// Seals are the log's own. Nothing was written.
+    #[error("a seal is written by the log alone: append a record of another type")]
+    ReservedType,
     /// A whole and valid file of another format version: use the version of Engram that wrote it.
     #[error("{} has {what} {found}, this build reads {supported}: open it with the version of Engram that wrote it",
         path.display())]

@@ -29,6 +29,7 @@ pub struct StorageMetrics {
     pub(crate) recovered_records: AtomicU64,
     pub(crate) skipped_records: AtomicU64,
     pub(crate) poisoned: AtomicBool,
+    pub(crate) disk_full: AtomicBool,
     pub(crate) batch_sizes: Histogram,
     pub(crate) sync_latency_us: Histogram,
 }
@@ -49,6 +50,7 @@ impl StorageMetrics {
             recovered_records: AtomicU64::new(0),
             skipped_records: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
+            disk_full: AtomicBool::new(false),
             batch_sizes: Histogram::new(&BATCH_BOUNDS),
             sync_latency_us: Histogram::new(&LATENCY_BOUNDS_US),
         }
@@ -70,6 +72,7 @@ impl StorageMetrics {
             recovered_records: self.recovered_records.load(Relaxed),
             skipped_records: self.skipped_records.load(Relaxed),
             poisoned: self.poisoned.load(Relaxed),
+            disk_full: self.disk_full.load(Relaxed),
             batch_sizes: self.batch_sizes.snapshot(),
             sync_latency_us: self.sync_latency_us.snapshot(),
         }
@@ -120,6 +123,8 @@ pub struct MetricsSnapshot {
     pub skipped_records: u64,
     /// Whether a failure has ended writing.
     pub poisoned: bool,
+    /// Whether a write was refused for want of space, and none has succeeded since.
+    pub disk_full: bool,
     /// Records a commit.
     pub batch_sizes: HistogramSnapshot,
     /// Time that each sync took, in microseconds.

@@ -131,8 +131,8 @@ impl MemoryStore {
         self.state.apply(commit.lsn, entry.entry_type, &entry.payload).map(drop)
     }
 
-    /// How many memories were recovered when the log was opened; 0 without a log. Recovery is part of opening the
-    /// log, so that nothing can be stored beside a log that was not read.
+    /// How many memories were recovered when the log was opened; 0 without a log. It recovers nothing itself: that is
+    /// part of opening the log, so that nothing can be stored beside a log that was not read.
     ///
     /// # Errors
     /// None: an error of recovery is one of [`with_wal`](Self::with_wal).

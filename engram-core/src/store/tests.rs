@@ -135,6 +135,8 @@ fn what_is_refused_changes_nothing() {
     assert!(matches!(wrong, StoreError::Embedding(EmbeddingError::Dimension { expected: 4, got: 3 })));
     let zero = with(|e| e.embedding = Some(Embedding::from([0.0; 4])));
     assert!(matches!(zero, StoreError::Embedding(EmbeddingError::Zero)));
+    let far = with(|e| e.when = Utc.with_ymd_and_hms(10_000, 1, 1, 0, 0, 0).unwrap());
+    assert!(matches!(far, StoreError::When { .. }));
     let many = with(|e| e.metadata = (0..65).map(|n| (n.to_string(), MetaValue::Boolean(true))).collect());
     assert!(matches!(many, StoreError::Metadata { .. }));
     let number = with(|e| drop(e.metadata.insert("n".to_owned(), MetaValue::Number(f64::NAN))));
@@ -142,7 +144,10 @@ fn what_is_refused_changes_nothing() {
     let limit = store.recall(&Query::words("x").limit(limits::RECALL_LIMIT_MAX + 1)).unwrap_err();
     assert!(matches!(limit, StoreError::Query { .. }));
     assert!(matches!(store.recall(&Query::embedding([1.0; 3])), Err(StoreError::Embedding(_))));
-    assert!(matches!(store.list(&ListQuery::default()), Err(StoreError::Query { .. })));
+    assert!(matches!(
+        store.list(&ListQuery { limit: 0, ..ListQuery::default() }),
+        Err(StoreError::Query { .. })
+    ));
     assert_eq!((everything(&store), store.status().log.appends), (before, records));
 }
 
@@ -154,7 +159,7 @@ fn a_full_store_refuses_new_memories_and_drops_none() {
         store.store(episode(id, 1.0)).unwrap();
     }
     let refused = store.store(episode("d", 1.0)).unwrap_err();
-    assert!(matches!(refused, StoreError::CapacityReached { capacity: 3 }));
+    assert!(matches!(refused, StoreError::CapacityReached { capacity: 3, count: 3 }));
     assert_eq!(store.count(), 3);
     store.store(episode("a", 2.0)).unwrap(); // an update takes no place
     store.forget("b").unwrap();
@@ -258,6 +263,33 @@ fn when_the_log_fails_writes_are_refused_or_go_on_in_memory_as_told() {
         sim.crash(1);
         assert!(open(&sim).get("kept").is_some());
     }
+}
+
+#[test]
+fn a_phantom_on_a_disk_that_can_only_be_read_is_not_called_synced() {
+    let sim = SimDisk::new(1);
+    let disk = FaultyDisk::new(Arc::new(sim.clone()));
+    let open = |disk: &FaultyDisk| {
+        MemoryStore::new(100).with_dimension(4).unwrap().with_log(Arc::new(disk.clone()), options()).unwrap()
+    };
+    let store = open(&disk);
+    store.store(episode("proven", 1.0)).unwrap();
+    disk.fail_from(Operation::Sync, 1, Fault::InputOutput);
+    store.store(episode("phantom", 1.0)).unwrap_err();
+    drop(store);
+    disk.heal();
+    disk.fail_from(Operation::Create, 1, Fault::ReadOnly);
+    let store = open(&disk);
+    let status = store.status();
+    assert_eq!((status.log.synced_lsn, status.log.written_lsn, status.writes), (2, 3, Writes::Refused));
+    let recovery = status.recovery.unwrap();
+    assert_eq!((recovery.copied_records, recovery.unproven_records), (0, 1));
+    assert_eq!(store.store(episode("phantom", 1.0)).unwrap().durability, Durability::Written);
+    drop(store);
+    disk.heal();
+    let store = open(&disk);
+    assert_eq!(store.store(episode("phantom", 1.0)).unwrap().durability, Durability::Synced);
+    assert_eq!(store.status().recovery.unwrap().copied_records, 1);
 }
 
 #[test]

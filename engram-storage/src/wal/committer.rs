@@ -18,6 +18,9 @@ use crate::{
     disk::{Disk, DiskFile},
 };
 
+/// How much space there must be for a disk not to be full any more.
+const SPACE_PROBE_BYTES: usize = 64 << 10;
+
 /// The segment that is written to.
 pub(super) struct ActiveSegment {
     pub(super) id: SegmentId,
@@ -93,7 +96,10 @@ impl Committer {
             Err(error) if error.is_disk_full() => Some(error),
             Err(error) => return Err(error),
         };
-        if disk_full.is_some() {
+        if let Some(error) = &disk_full {
+            if !self.metrics.disk_full.swap(true, Relaxed) {
+                tracing::warn!(%error, "the disk is full: writes are refused until there is space");
+            }
             // The failed group may have left valid records. A new segment cuts them off, so that what was refused
             // does not come back; where there is no room for one now, the next group tries again.
             self.segment.full_at = 0;
@@ -101,6 +107,10 @@ impl Committer {
         }
         if self.mode.syncs_before_acknowledging() || sync_asked || self.sync_is_due() {
             self.sync()?;
+        }
+        if self.metrics.disk_full.load(Relaxed) && disk_full.is_none() && (appends > 0 || self.has_space()?) {
+            self.metrics.disk_full.store(false, Relaxed);
+            tracing::info!("there is space again: writes are taken");
         }
         self.answer(group, first_lsn, disk_full.as_ref());
         Ok(())
@@ -151,6 +161,22 @@ impl Committer {
         self.metrics.written_lsn.store(lsn.previous().get(), Relaxed);
         self.metrics.batch_sizes.record(records);
         Ok(())
+    }
+
+    /// Whether the disk takes a little more, after it was full: zeros made ahead, which count for nothing. So who asks
+    /// for a sync learns of new space without a write.
+    fn has_space(&mut self) -> StorageResult<bool> {
+        let tried = if self.segment.full_at == 0 { self.rotate() } else { Ok(()) };
+        let tried = tried.and_then(|()| {
+            let zeros = vec![0; SPACE_PROBE_BYTES];
+            let written = self.segment.file.write_all_at(&zeros, self.segment.at);
+            written.map_err(|e| StorageError::write("write ahead in", self.segment_path(), e))
+        });
+        match tried {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_disk_full() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn place(&self, lsn: Lsn, previous_crc: u32, time_us: u64) -> Place {

@@ -138,6 +138,11 @@ impl Queue {
         Taken::Group
     }
 
+    /// Whether requests are taken.
+    pub(super) fn is_open(&self) -> bool {
+        self.lock().closed.is_none()
+    }
+
     /// Takes no more requests; those that wait are still handed out.
     pub(super) fn close(&self) {
         self.lock().closed.get_or_insert(StorageError::Closed);

@@ -34,6 +34,8 @@ pub(super) struct Recovered {
     pub(super) report: RecoveryReport,
     pub(super) log_id: u64,
     pub(super) next_lsn: Lsn,
+    /// The last record that is proven to be on stable storage.
+    pub(super) synced_lsn: Lsn,
     pub(super) last_crc: u32,
     pub(super) log_bytes: u64,
     /// The new segment, or why there is none: then the log can only be read.
@@ -72,7 +74,8 @@ pub(super) fn recover<E: From<StorageError>>(
             replaying.quarantine(&**disk);
             (Ok(segment), last_crc)
         }
-        Err(error) if only_reading_is_possible(&error) => {
+        // Without a log there is nothing to read.
+        Err(error) if layout.newest.is_some() && only_reading_is_possible(&error) => {
             replaying.report.read_only = Some(error.to_string());
             (Err(error), 0)
         }
@@ -80,11 +83,19 @@ pub(super) fn recover<E: From<StorageError>>(
     };
     replaying.run(layout.last_lsn, &mut replay)?;
     let mut report = replaying.report;
-    report.copied_records = layout.last_lsn.get() - layout.promise.get();
+    let tail_records = layout.last_lsn.get() - layout.promise.get();
+    let synced_lsn = if segment.is_ok() {
+        report.copied_records = tail_records;
+        layout.last_lsn
+    } else {
+        report.unproven_records = tail_records;
+        layout.promise
+    };
     report.took = started.elapsed();
     Ok(Recovered {
         log_id: successor.header.log_id,
         next_lsn: layout.last_lsn.next(),
+        synced_lsn,
         last_crc,
         log_bytes: report.bytes,
         report,

@@ -61,6 +61,8 @@ pub struct RecoveryReport {
     pub torn_bytes: u64,
     /// Records at the end that nothing proved durable: copied into the new segment and synced.
     pub copied_records: u64,
+    /// The same, where no new segment could be made: they can be read now, and may vanish with the machine's power.
+    pub unproven_records: u64,
     /// Whether the log ended with the seal of a clean stop.
     pub clean: bool,
     /// Segments with damage, kept in `quarantine/` from now on.

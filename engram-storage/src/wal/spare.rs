@@ -118,7 +118,7 @@ impl Shared {
             *state = match filled {
                 Ok(file) => State::Ready(Filled { file, bytes }),
                 Err(error) => {
-                    tracing::warn!(%error, bytes, "no segment could be made ready ahead; writes grow the present one");
+                    tracing::warn!(%error, bytes, "the next segment cannot be made ready ahead; the present one grows instead, more slowly");
                     drop(self.disk.remove(SPARE_NAME)); // as in Drop
                     State::Idle
                 }

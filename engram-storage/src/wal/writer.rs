@@ -80,9 +80,8 @@ impl WalWriter {
         let recovered = recover(&disk, &options, replay)?;
         metrics.recovered_records.store(recovered.report.records, Relaxed);
         metrics.skipped_records.store(recovered.report.lost_records, Relaxed);
-        let last_lsn = recovered.next_lsn.previous();
-        metrics.written_lsn.store(last_lsn.get(), Relaxed);
-        metrics.synced_lsn.store(last_lsn.get(), Relaxed);
+        metrics.written_lsn.store(recovered.next_lsn.previous().get(), Relaxed);
+        metrics.synced_lsn.store(recovered.synced_lsn.get(), Relaxed);
         let queue = Arc::new(Queue::new(Arc::clone(&metrics)));
         let directory = disk.path().to_path_buf();
         let report = recovered.report.clone();
@@ -119,8 +118,11 @@ impl WalWriter {
         on_commit: impl FnOnce(&WalEntry, StorageResult<Commit>) + Send + 'static,
     ) {
         let len = entry.payload.len();
-        if len > RECORD_LEN_MAX || entry.entry_type == WalEntryType::Seal {
+        if len > RECORD_LEN_MAX {
             return on_commit(&entry, Err(StorageError::RecordTooLarge { len, max: RECORD_LEN_MAX }));
+        }
+        if entry.entry_type == WalEntryType::Seal {
+            return on_commit(&entry, Err(StorageError::ReservedType));
         }
         if let Err((request, reason)) = self.queue.push(Request::Append { entry, done: Box::new(on_commit) })
         {
@@ -128,7 +130,8 @@ impl WalWriter {
         }
     }
 
-    /// Makes everything that was acknowledged before survive power loss, in any mode.
+    /// Makes everything that was acknowledged before survive power loss, in any mode. After the disk was full it also
+    /// finds out whether there is space again.
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -153,6 +156,11 @@ impl WalWriter {
             None => Ok(()),
             Some(outcome) => outcome.unwrap_or(Err(StorageError::WriterPanicked)),
         }
+    }
+
+    /// Whether writes are taken: not after shutdown, not after a failure, not when it could be opened for reading only.
+    pub fn takes_writes(&self) -> bool {
+        self.queue.is_open()
     }
 
     /// The log's directory.
@@ -224,7 +232,7 @@ fn start(
         segment_bytes: options.segment_bytes,
         log_bytes: recovered.log_bytes,
         next_lsn: recovered.next_lsn,
-        synced_lsn: recovered.next_lsn.previous(),
+        synced_lsn: recovered.synced_lsn,
         last_crc: recovered.last_crc,
         unsynced_since: None,
         buffer: Vec::new(),

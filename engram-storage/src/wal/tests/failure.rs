@@ -156,7 +156,7 @@ fn a_full_or_read_only_disk_is_opened_for_reading() {
             })
             .unwrap();
         assert_eq!(seen, 5);
-        assert!(report.read_only.is_some());
+        assert!(report.read_only.is_some() && !wal.takes_writes());
         let refused = wal.write(entry("x")).unwrap_err();
         assert!(matches!(refused, StorageError::ReadOnly { .. }), "{refused}");
         drop(wal);
@@ -196,4 +196,33 @@ fn what_was_refused_is_cut_off_at_once_where_there_is_room_for_a_segment() {
         }
     }
     assert!(cut_off > 50, "{cut_off}");
+}
+
+#[test]
+fn a_sync_finds_out_that_there_is_space_again() {
+    let disk = SimDisk::new(1);
+    let metrics = Arc::new(StorageMetrics::new());
+    let options = WalOptions { segment_bytes: 1 << 20, ..small(FsyncMode::PerBatch) };
+    let (wal, _) = WalWriter::open(Arc::new(disk.clone()), options, Arc::clone(&metrics)).unwrap();
+    wal.write(entry("first")).unwrap();
+    let used: u64 = disk.file_names().iter().map(|name| disk.read(name).unwrap().len() as u64).sum();
+    disk.set_faults(crate::disk::SimFaults { capacity_bytes: used, ..Default::default() });
+    let refused = wal.write(entry(vec![1; 100_000])).unwrap_err();
+    assert!(refused.is_disk_full() && metrics.snapshot().disk_full);
+    wal.sync().unwrap();
+    assert!(metrics.snapshot().disk_full, "it still is");
+    disk.set_faults(crate::disk::SimFaults::default());
+    wal.sync().unwrap();
+    assert!(!metrics.snapshot().disk_full);
+    wal.write(entry("second")).unwrap();
+    wal.shutdown().unwrap();
+    assert_eq!(payloads(&disk), ["first", "second"]);
+}
+
+#[test]
+fn a_first_start_that_can_make_nothing_is_an_error() {
+    let disk = FaultyDisk::new(Arc::new(SimDisk::new(1)));
+    disk.fail_from(Operation::Create, 1, Fault::NoSpace);
+    let refused = WalWriter::open(Arc::new(disk), small(FsyncMode::PerBatch), Arc::default()).unwrap_err();
+    assert!(refused.is_disk_full(), "{refused}");
 }
