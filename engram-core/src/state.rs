@@ -93,6 +93,12 @@ impl State {
         }
     }
 
+    /// Sets the form of the vectors, before the first of them.
+    pub(crate) fn configure(&mut self, config: Config) {
+        self.config = config;
+        self.vectors = VectorArena::new(config.dimension, config.precision);
+    }
+
     pub(crate) fn config(&self) -> Config {
         self.config
     }

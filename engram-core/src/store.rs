@@ -171,11 +171,13 @@ impl MemoryStore {
                 durability: self.durability_of(lsn),
             }));
         }
-        let flight = self.in_flight.take_off(&id, before.is_none());
+        // One that is being stored has its place already.
+        let is_new = before.is_none() && !is_changing;
+        let flight = self.in_flight.take_off(&id, is_new);
         // This one is among those that are in flight when they are counted, and none of them leaves before it counts
         // as a memory: between the two it may count twice, never not at all.
         let count = self.count();
-        if before.is_none() && count + self.in_flight.new_memories() > self.capacity {
+        if is_new && count + self.in_flight.new_memories() > self.capacity {
             return Err(StoreError::CapacityReached { capacity: self.capacity, count });
         }
         let space = SPACE.to_owned();

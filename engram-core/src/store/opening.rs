@@ -92,11 +92,12 @@ impl MemoryStore {
         Ok(store)
     }
 
-    /// The first record of a log says how the store was made; should it be lost, the first vector does.
+    /// The first record of a log says how the store was made; should it be lost, the first vector does. Says whether
+    /// that is known now.
     fn adopt(&mut self, first: Result<Record, String>, lsn: Lsn) -> Result<bool, StoreError> {
         let config = match first {
             Ok(Record::Config(config)) => config,
-            Ok(Record::Store(StoreRecord { vector: Some(vector), .. })) if self.state.count() == 0 => {
+            Ok(Record::Store(StoreRecord { vector: Some(vector), .. })) => {
                 Config { dimension: vector.dimension(), precision: vector.precision() }
             }
             Ok(Record::Store(_) | Record::Forget { .. }) => return Ok(false),
@@ -113,7 +114,10 @@ impl MemoryStore {
                 mismatch("embedding precision", config.precision.to_string(), requested.to_string())
             }
             _ => {
-                self.state = Arc::new(State::new(config));
+                // Nobody else has the state yet, and it has no vector.
+                if let Some(state) = Arc::get_mut(&mut self.state) {
+                    state.configure(config);
+                }
                 Ok(true)
             }
         }

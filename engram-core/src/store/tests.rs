@@ -477,3 +477,33 @@ fn a_memory_and_its_embedding_are_of_the_same_version() {
         }
     });
 }
+
+#[test]
+fn a_lost_first_record_is_made_up_for_by_a_later_vector() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    store.store(Episode::text("words", "without a vector")).unwrap();
+    (0..10_u8).for_each(|n| drop(store.store(episode(&n.to_string(), f32::from(n))).unwrap()));
+    drop(store);
+    let name = disk.file_names().into_iter().find(|name| name.starts_with("wal-")).unwrap();
+    let mut bytes = disk.read(&name).unwrap();
+    bytes[engram_storage::SECTOR_LEN] ^= 1;
+    disk.plant(&name, bytes);
+    let store = MemoryStore::new(100).with_log(Arc::new(disk), options()).unwrap();
+    assert_eq!((store.count(), store.status().dimension), (11, 4));
+}
+
+#[test]
+fn when_the_log_fails_changes_of_one_thread_stay_in_order() {
+    for nth in 1..20 {
+        let disk = FaultyDisk::new(Arc::new(SimDisk::new(1)));
+        let store = MemoryStore::new(100).with_dimension(4).unwrap().on_log_failure(LogFailure::Volatile);
+        let store = store.with_log(Arc::new(disk.clone()), options()).unwrap();
+        disk.fail_from(Operation::Sync, nth, Fault::InputOutput);
+        let handles: Vec<_> = (0..200_u8).map(|n| store.submit(episode("a", f32::from(n)))).collect();
+        for handle in handles {
+            handle.wait().unwrap();
+        }
+        assert_eq!(store.get("a").unwrap().content(), "content 199 of a");
+    }
+}

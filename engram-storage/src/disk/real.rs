@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read as _, Write as _},
+    io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -70,32 +70,21 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self) -> io::Result<DiskLock> {
-        let path = self.at(LOCK_NAME);
-        let mut file =
-            match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path) {
-                Ok(file) => file,
-                // A directory that cannot be written to can still be read, and then it is the lock itself.
-                Err(e)
-                    if matches!(e.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull) =>
-                {
-                    File::open(&path).or_else(|_| File::open(&self.directory))?
-                }
-                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => File::open(&self.directory)?,
-                Err(e) => return Err(e),
-            };
-        match file.try_lock() {
+        // The directory itself is locked: unlike a file in it, it cannot be removed or be out of reach for one of two
+        // users who can both write. The file only says who holds the lock.
+        let directory = File::open(&self.directory)?;
+        match directory.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // The holder's id is a courtesy of the message: without it the answer stays the same.
-                drop(file.read_to_string(&mut holder));
+                // A courtesy of the message: without it the answer stays the same.
+                let holder = fs::read_to_string(self.at(LOCK_NAME)).unwrap_or_default();
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, holder.trim().to_owned()));
             }
             Err(TryLockError::Error(e)) => return Err(e),
         }
-        // As above: a full disk must not keep the lock from being held.
-        drop(file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())));
-        Ok(Box::new(file))
+        // As above: a full or read-only disk must not keep the lock from being held.
+        drop(fs::write(self.at(LOCK_NAME), std::process::id().to_string()));
+        Ok(Box::new(directory))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {

@@ -100,9 +100,13 @@ impl Committer {
             if !self.metrics.disk_full.swap(true, Relaxed) {
                 tracing::warn!(%error, "the disk is full: writes are refused until there is space");
             }
-            // The failed group may have left valid records. A new segment cuts them off, so that what was refused
-            // does not come back; where there is no room for one now, the next group tries again.
-            self.segment.full_at = 0;
+            // The failed group may have left valid records, which must not come back. A seal over the first of them and
+            // a new segment cut them off; where there is no room for one now, the next group tries again.
+            if self.segment.full_at != 0 {
+                self.sync()?;
+                self.seal()?;
+                self.segment.full_at = 0;
+            }
             self.rotate().or_else(|error| if error.is_disk_full() { Ok(()) } else { Err(error) })?;
         }
         if self.mode.syncs_before_acknowledging() || sync_asked || self.sync_is_due() {
@@ -213,7 +217,7 @@ impl Committer {
 
     fn sync_deadline(&self) -> Option<Instant> {
         match self.mode {
-            FsyncMode::Timer(interval) => self.unsynced_since.map(|since| since + interval),
+            FsyncMode::Timer(interval) => self.unsynced_since?.checked_add(interval),
             FsyncMode::PerWrite | FsyncMode::PerBatch | FsyncMode::None => None,
         }
     }
@@ -277,7 +281,7 @@ impl Committer {
             Ok(()) => self.segment.file.sync().map_err(|e| StorageError::io("sync", self.segment_path(), e)),
             Err(error) if error.is_disk_full() => {
                 // All records are synced: the seal only helps to tell later damage from a torn tail.
-                tracing::warn!(%error, "the log was closed without a seal");
+                tracing::warn!(%error, "no space for a seal");
                 Ok(())
             }
             Err(error) => Err(error),
@@ -290,11 +294,12 @@ impl Committer {
         tracing::error!(error = %poisoned, "the log has failed");
         self.metrics.poisoned.store(true, Relaxed);
         self.metrics.failed_appends.fetch_add(group.len() as u64, Relaxed);
-        // Closed before the first answer: who is refused and tries again is refused again.
-        let waiting = self.queue.fail(&poisoned);
+        // Who comes meanwhile waits until all before are answered: answers stay in the order of submission.
+        let waiting = self.queue.hold();
         for request in group.drain(..).chain(waiting) {
             request.fail(poisoned.clone());
         }
+        self.queue.fail(&poisoned);
         if let Some(on_failure) = &self.on_failure {
             on_failure(&poisoned);
         }

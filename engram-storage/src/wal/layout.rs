@@ -4,10 +4,11 @@
 //! successor's header is damaged: these are probed, and the promises in their records tell a torn tail, which was
 //! never acknowledged, from damage to what was.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Damage, Lsn, SECTOR_LEN, SegmentId,
+    record::WalEntryType,
     report::RecoveryReport,
     scan::{Found, Scanner},
     segment::{SegmentHeader, SegmentHeaderError},
@@ -61,11 +62,12 @@ impl Layout {
         let Some(newest) = candidates.last().map(|candidate| candidate.id) else {
             return Ok(Self::default());
         };
-        let named_right = |c: &&Candidate| c.header.is_some_and(|h| h.id == c.id);
-        let Some(log_id) = candidates.iter().find(named_right).and_then(|c| c.header).map(|h| h.log_id)
-        else {
+        let Some(log_id) = common_log_id(&candidates) else {
             return Err(StorageError::RecoveryRefused {
-                reason: format!("none of the {} segments has a readable header", candidates.len()),
+                reason: format!(
+                    "the headers of the {} segments are unreadable, or do not agree on the log they are of",
+                    candidates.len()
+                ),
                 report: Box::new(RecoveryReport { segments: candidates.len() as u64, ..Default::default() }),
             });
         };
@@ -113,6 +115,17 @@ impl Layout {
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.end).sum()
     }
+}
+
+/// The log that most segments with a right name are of; nothing when there is none, or not one.
+fn common_log_id(candidates: &[Candidate]) -> Option<u64> {
+    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+    for header in candidates.iter().filter_map(|c| c.header.filter(|header| header.id == c.id)) {
+        *counts.entry(header.log_id).or_default() += 1;
+    }
+    let most = counts.values().copied().max()?;
+    let mut leaders = counts.into_iter().filter(|(_, count)| *count == most);
+    leaders.next().filter(|_| leaders.next().is_none()).map(|(log_id, _)| log_id)
 }
 
 /// The files with a segment's name, in order, their headers read.
@@ -191,7 +204,7 @@ fn probed(
     Ok(Some((Segment { end: probe.end, last, ..segment }, probe)))
 }
 
-/// Whether a segment has a header of some kind and nothing after it.
+/// Whether a segment has a header, if a damaged one, and nothing after it.
 fn is_begun(disk: &dyn Disk, id: SegmentId, file: &Arc<dyn DiskFile>, size: u64) -> StorageResult<bool> {
     let read = |e| StorageError::io("read", disk.path().join(id.file_name()), e);
     let mut sector = [0; SECTOR_LEN];
@@ -202,7 +215,8 @@ fn is_begun(disk: &dyn Disk, id: SegmentId, file: &Arc<dyn DiskFile>, size: u64)
         Some(Found::Zeros { next, .. }) => next >= size,
         Some(Found::Record { .. } | Found::Damaged { .. } | Found::Unsupported { .. }) => false,
     };
-    Ok(blank && sector != [0; SECTOR_LEN])
+    // A header whose checksum is gone was wiped, and perhaps not it alone.
+    Ok(blank && !sector.ends_with(&[0; 4]))
 }
 
 /// The first whole record of a segment.
@@ -216,6 +230,10 @@ fn first_record(
     let mut scanner = Scanner::new(Arc::clone(file), log_id, id, end);
     loop {
         match scanner.next() {
+            // A seal has the number of the record before it.
+            Ok(Some(Found::Record { header, .. })) if header.entry_type == WalEntryType::Seal => {
+                return Ok(Some(header.lsn.next()));
+            }
             Ok(Some(Found::Record { header, .. })) => return Ok(Some(header.lsn)),
             Ok(Some(Found::Zeros { .. } | Found::Damaged { .. } | Found::Unsupported { .. })) => {}
             Ok(None) => return Ok(None),
@@ -227,29 +245,30 @@ fn first_record(
 impl Probe {
     fn run(disk: &dyn Disk, log_id: u64, segment: Segment, following: Option<Lsn>) -> StorageResult<Self> {
         let limit = following.map_or(Lsn::new(u64::MAX), Lsn::previous);
-        let start = segment.start;
-        let mut walk = SegmentWalk::new(disk, log_id, segment, None);
         // A named segment proves that all before it was durable.
-        let mut promise = start.previous();
-        // Gaps that no promise covers yet: the first of them that stays is where the log was torn.
-        let mut gaps: Vec<Damage> = Vec::new();
+        let start = segment.start.previous();
+        let mut walk = SegmentWalk::new(disk, log_id, segment, None);
+        // Gaps, each with whether a seal stood before it.
+        let mut gaps: Vec<(Damage, bool)> = Vec::new();
         while let Some(step) = walk.next(limit)? {
             match step {
-                Step::Damage(damage) if damage.lost_records() > 0 => gaps.push(damage),
+                Step::Damage(damage) if damage.lost_records() > 0 => gaps.push((damage, walk.sealed)),
                 Step::Damage(_) | Step::Record(_) => {}
             }
-            if walk.promise > promise {
-                promise = walk.promise;
-                gaps.retain(|gap| gap.first_lsn > promise);
-            }
         }
-        promise = promise.max(walk.promise);
-        gaps.retain(|gap| gap.first_lsn > promise);
-        let (last, end) = match gaps.first() {
-            Some(gap) => (gap.first_lsn.previous(), gap.offset),
-            None => (walk.expected.previous(), walk.valid_end),
+        let (next, valid_end, seen_end) = (walk.expected, walk.valid_end, walk.seen_end);
+        let sealed_at_end = walk.sealed;
+        // What lies beyond the limit does not count, but what it promises about what lies before does.
+        while following.is_some() && walk.next(Lsn::new(u64::MAX))?.is_some() {}
+        let promise = start.max(walk.promise.min(limit));
+        // The first gap that no promise covers, or the part of it: there the log was torn.
+        let torn = gaps.into_iter().find(|(gap, _)| gap.last_lsn > promise);
+        let (last, end, sealed) = match torn {
+            Some((gap, sealed)) => (gap.first_lsn.previous().max(promise), gap.offset, sealed),
+            None => (next.previous(), valid_end, sealed_at_end),
         };
-        let torn_bytes = walk.seen_end.saturating_sub(end);
-        Ok(Self { last, end, promise, torn_bytes, sealed: walk.sealed && gaps.is_empty() })
+        // What follows a seal was refused, and cut off by it: nothing was torn.
+        let torn_bytes = if sealed { 0 } else { seen_end.saturating_sub(end) };
+        Ok(Self { last, end, promise, torn_bytes, sealed })
     }
 }

@@ -69,13 +69,15 @@ pub(super) struct Queue {
 struct Inner {
     requests: VecDeque<Request>,
     bytes: usize,
+    /// Whether who comes has to wait: the log has failed, and those before are being answered.
+    held: bool,
     /// Why no more requests are taken.
     closed: Option<StorageError>,
 }
 
 impl Queue {
     pub(super) fn new(metrics: Arc<StorageMetrics>) -> Self {
-        let inner = Inner { requests: VecDeque::new(), bytes: 0, closed: None };
+        let inner = Inner { requests: VecDeque::new(), bytes: 0, held: false, closed: None };
         Self { inner: Mutex::new(inner), arrived: Condvar::new(), freed: Condvar::new(), metrics }
     }
 
@@ -88,7 +90,7 @@ impl Queue {
                 return Err((request, reason.clone()));
             }
             let fits = inner.requests.len() < QUEUE_RECORDS_MAX && inner.bytes + bytes <= QUEUE_BYTES_MAX;
-            if fits {
+            if fits && !inner.held {
                 break;
             }
             inner = self.freed.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -149,16 +151,22 @@ impl Queue {
         self.wake_all();
     }
 
-    /// Takes no more requests, for `reason`. Hands out those that wait, for the caller to answer.
-    pub(super) fn fail(&self, reason: &StorageError) -> VecDeque<Request> {
+    /// Hands out all that waits, and lets who comes wait until [`fail`](Self::fail) answers.
+    pub(super) fn hold(&self) -> VecDeque<Request> {
         let mut inner = self.lock();
-        inner.closed = Some(reason.clone());
+        inner.held = true;
         inner.bytes = 0;
         let waiting = std::mem::take(&mut inner.requests);
         self.measure(&inner);
-        drop(inner);
-        self.wake_all();
         waiting
+    }
+
+    /// Takes no more requests, for `reason`. What waits is dropped, and its completions say that the log is closed.
+    pub(super) fn fail(&self, reason: &StorageError) {
+        let dropped = self.hold();
+        self.lock().closed = Some(reason.clone());
+        self.wake_all();
+        drop(dropped);
     }
 
     fn wake_all(&self) {

@@ -81,9 +81,13 @@ pub(super) fn recover<E: From<StorageError>>(
         }
         Err(error) => return Err(error.into()),
     };
+    let tail_records = layout.last_lsn.get() - layout.promise.get();
+    let proven_records = replaying.report.records;
     replaying.run(layout.last_lsn, &mut replay)?;
     let mut report = replaying.report;
-    let tail_records = layout.last_lsn.get() - layout.promise.get();
+    if report.records - proven_records != tail_records {
+        return Err(successor.changed_while_read(layout.promise.next(), layout.last_lsn).into());
+    }
     let synced_lsn = if segment.is_ok() {
         report.copied_records = tail_records;
         layout.last_lsn
@@ -233,7 +237,7 @@ impl<'d> Successor<'d> {
         let header = &self.header;
         self.clean_up()?;
         let unnamed = Unnamed::create(self.disk, header.id)?;
-        let (mut at, mut crc) = (SECTOR_LEN as u64, header.previous_crc);
+        let (mut at, mut crc, mut copied) = (SECTOR_LEN as u64, header.previous_crc, 0);
         let mut buffer = Vec::new();
         let mut place = Place {
             log_id: header.log_id,
@@ -244,7 +248,8 @@ impl<'d> Successor<'d> {
             previous_crc: crc,
         };
         while let Some(step) = walk.next(last_lsn)? {
-            let Step::Record(original) = step else { continue };
+            let Step::Record(original) = step else { break };
+            copied += 1;
             place = Place { lsn: original.lsn, time_us: original.time_us, previous_crc: crc, ..place };
             crc = record::encode(&mut buffer, &place, original.entry_type, walk.payload());
             if buffer.len() >= COPY_BYTES {
@@ -252,6 +257,9 @@ impl<'d> Successor<'d> {
                 at += buffer.len() as u64;
                 buffer.clear();
             }
+        }
+        if copied != last_lsn.next().get() - header.first_lsn.get() {
+            return Err(self.changed_while_read(header.first_lsn, last_lsn));
         }
         if last_lsn >= header.first_lsn {
             place = Place { lsn: last_lsn, synced_lsn: last_lsn, previous_crc: crc, ..place };
@@ -265,12 +273,22 @@ impl<'d> Successor<'d> {
         Ok((ActiveSegment { id: header.id, file, at: end, full_at }, crc))
     }
 
+    /// What was there a moment ago is gone: the cache has let go of bytes that a failed sync left in it alone. They were
+    /// never acknowledged, and shown to nobody: the next start finds a log without them.
+    fn changed_while_read(&self, first_lsn: Lsn, last_lsn: Lsn) -> StorageError {
+        let reason = "the end of the log changed while it was read: start again";
+        StorageError::Corrupt { path: self.disk.path().to_path_buf(), offset: 0, first_lsn, last_lsn, reason }
+    }
+
     /// Removes what a crash left half made. It counts for nothing; its space may be what a full disk needs.
     fn clean_up(&self) -> StorageResult<()> {
         let disk = &**self.disk;
         let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
         for name in names.iter().filter(|name| is_temporary(name)) {
-            disk.remove(name).map_err(|e| StorageError::io("remove", disk.path().join(name), e))?;
+            if let Err(error) = disk.remove(name) {
+                // Not a file, or not to be removed: it counts for nothing all the same.
+                tracing::warn!(%error, name, "a temporary file is left");
+            }
         }
         Ok(())
     }

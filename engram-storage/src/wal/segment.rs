@@ -19,6 +19,9 @@ const FORMAT_VERSION: u32 = 1;
 const CRC_AT: usize = SECTOR_LEN - 4;
 const TEMPORARY: &str = ".tmp";
 
+/// No log gets there: a file with a greater number is none of ours.
+const ID_MAX: u64 = 1 << 62;
+
 /// The number of a segment, from 1 on, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(u64);
@@ -50,7 +53,7 @@ impl SegmentId {
     pub(super) fn from_file_name(name: &str) -> Option<Self> {
         let digits = name.strip_prefix("wal-")?.strip_suffix(".log")?;
         let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
-        digits.parse().ok().filter(|&id| all_digits && id > 0).map(Self)
+        digits.parse().ok().filter(|&id| all_digits && (1..=ID_MAX).contains(&id)).map(Self)
     }
 }
 

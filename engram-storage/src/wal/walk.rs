@@ -55,7 +55,7 @@ pub(super) struct SegmentWalk {
     pub(super) previous: Link,
     /// The highest promise seen.
     pub(super) promise: Lsn,
-    /// Whether the last thing seen was a seal.
+    /// Whether the last whole thing was a seal.
     pub(super) sealed: bool,
     /// Where the last whole record or seal ends.
     pub(super) valid_end: u64,
@@ -124,7 +124,7 @@ impl SegmentWalk {
                     self.sealed = is_seal;
                     (self.valid_end, self.seen_end) = (next, next);
                     if !padding_is_zero {
-                        self.pending = Some((at, "padding after a record"));
+                        self.pending = Some((next, "padding after a record"));
                     }
                     if !is_seal {
                         self.expected = header.lsn.next();
@@ -149,7 +149,6 @@ impl SegmentWalk {
     fn skip(&mut self, at: u64, next: u64, reason: &'static str) {
         self.pending.get_or_insert((at, reason));
         self.seen_end = next;
-        self.sealed = false;
     }
 
     /// Why a whole record is not the next one.
@@ -160,8 +159,9 @@ impl SegmentWalk {
         if header.lsn < self.expected {
             return Some("record out of order");
         }
-        let follows =
-            self.previous.is_none_or(|(lsn, crc)| lsn.next() != header.lsn || crc == header.previous_crc);
+        // 0: who wrote it did not know the record before it.
+        let follows = header.previous_crc == 0
+            || self.previous.is_none_or(|(lsn, crc)| lsn.next() != header.lsn || crc == header.previous_crc);
         (!follows).then_some("record does not link to the one before it")
     }
 

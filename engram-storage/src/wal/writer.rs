@@ -212,7 +212,7 @@ fn start(
     let segment = match recovered.segment {
         Ok(segment) => segment,
         Err(cause) => {
-            drop(queue.fail(&StorageError::ReadOnly { cause: Arc::new(cause) }));
+            queue.fail(&StorageError::ReadOnly { cause: Arc::new(cause) });
             return Ok(None);
         }
     };
@@ -244,7 +244,7 @@ fn start(
             // agree again. Who waits is answered by the dropping of what waits.
             metrics.poisoned.store(true, Relaxed);
             let poisoned = StorageError::Poisoned { cause: Arc::new(StorageError::WriterPanicked) };
-            drop(queue.fail(&poisoned));
+            queue.fail(&poisoned);
             if let Some(on_failure) = &options.on_failure {
                 on_failure(&poisoned);
             }

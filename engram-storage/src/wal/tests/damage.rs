@@ -167,6 +167,8 @@ fn every_flipped_bit_is_detected_or_harmless() {
                     assert_eq!(found.report.lost_records, missing, "{name} bit {bit}: {}", found.report);
                     let silent = found.report.damaged_ranges == 0 && found.report.torn_bytes == 0;
                     assert!(missing == 0 || !silent, "{name} bit {bit}");
+                    let hits_header = bit / 8 < SECTOR_LEN;
+                    assert!(missing <= u64::from(!hits_header), "{name} bit {bit} cost {missing} records");
                     if silent { harmless += 1 } else { reported += 1 }
                 }
             }

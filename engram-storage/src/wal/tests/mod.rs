@@ -1,5 +1,6 @@
 //! What the log does, on a simulated disk.
 
+mod combined;
 mod commit;
 mod damage;
 mod failure;
