@@ -495,7 +495,7 @@ fn a_lost_first_record_is_made_up_for_by_a_later_vector() {
 
 #[test]
 fn when_the_log_fails_changes_of_one_thread_stay_in_order() {
-    for nth in 1..20 {
+    for nth in (1..20).cycle().take(100) {
         let disk = FaultyDisk::new(Arc::new(SimDisk::new(1)));
         let store = MemoryStore::new(100).with_dimension(4).unwrap().on_log_failure(LogFailure::Volatile);
         let store = store.with_log(Arc::new(disk.clone()), options()).unwrap();
