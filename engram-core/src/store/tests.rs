@@ -387,10 +387,7 @@ fn a_store_whose_first_record_is_lost_learns_its_dimension_from_its_vectors() {
     let store = open(&disk);
     (0..10_u8).for_each(|n| drop(store.store(episode(&n.to_string(), f32::from(n))).unwrap()));
     drop(store);
-    let name = disk.file_names().into_iter().find(|name| name.starts_with("wal-")).unwrap();
-    let mut bytes = disk.read(&name).unwrap();
-    bytes[engram_storage::SECTOR_LEN] ^= 1;
-    disk.plant(&name, bytes);
+    lose_first_record(&disk);
     let store = MemoryStore::new(100).with_log(Arc::new(disk), options()).unwrap();
     assert_eq!((store.count(), store.status().dimension), (10, 4));
     assert_eq!(store.status().recovery.unwrap().lost_records, 1);
@@ -485,10 +482,7 @@ fn a_lost_first_record_is_made_up_for_by_a_later_vector() {
     store.store(Episode::text("words", "without a vector")).unwrap();
     (0..10_u8).for_each(|n| drop(store.store(episode(&n.to_string(), f32::from(n))).unwrap()));
     drop(store);
-    let name = disk.file_names().into_iter().find(|name| name.starts_with("wal-")).unwrap();
-    let mut bytes = disk.read(&name).unwrap();
-    bytes[engram_storage::SECTOR_LEN] ^= 1;
-    disk.plant(&name, bytes);
+    lose_first_record(&disk);
     let store = MemoryStore::new(100).with_log(Arc::new(disk), options()).unwrap();
     assert_eq!((store.count(), store.status().dimension), (11, 4));
 }
@@ -506,4 +500,12 @@ fn when_the_log_fails_changes_of_one_thread_stay_in_order() {
         }
         assert_eq!(store.get("a").unwrap().content(), "content 199 of a");
     }
+}
+
+/// Damages the record that says how the store was made.
+fn lose_first_record(disk: &SimDisk) {
+    let name = disk.file_names().into_iter().find(|name| name.starts_with("wal-")).unwrap();
+    let mut bytes = disk.read(&name).unwrap();
+    bytes[engram_storage::SECTOR_LEN] ^= 1;
+    disk.plant(&name, bytes);
 }
