@@ -139,6 +139,7 @@ fn a_batch_answers_for_each_item() {
     assert_eq!(answers.len(), 3);
     assert_eq!((&answers[0]["outcome"], &answers[2]["outcome"]), (&json!("created"), &json!("created")));
     assert!(answers[1]["error"]["code"].is_string(), "{answers:?}");
+    assert_eq!((&answers[1]["item"], &answers[1]["line"]), (&json!(1), &json!(3)));
     server
         .send("POST", "/v1/memories/batch", "application/json", b"[{]")
         .unwrap()
@@ -236,5 +237,16 @@ fn an_operator_sees_how_it_is() {
     }
     assert!(metrics.text.contains("engram_log_sync_seconds_bucket{le=\"0.0001\"}"), "{}", metrics.text);
     assert!(metrics.text.contains("engram_log_sync_seconds_bucket{le=\"+Inf\"}"), "{}", metrics.text);
+    for line in [
+        "engram_writes{state=\"durable\"} 1",
+        "engram_writes{state=\"refused\"} 0",
+        "engram_log_disk_full 0",
+        "engram_log_damaged_ranges 0",
+    ] {
+        assert!(metrics.text.lines().any(|other| other == line), "{line} in {}", metrics.text);
+    }
+    let full_stop = metrics.text.lines().find(|line| line.starts_with("# HELP") && line.ends_with('.'));
+    assert_eq!(full_stop, None);
+    assert_eq!(status["log"]["disk_full"], false);
     assert!(metrics.text.trim_end().ends_with("# EOF"));
 }

@@ -148,11 +148,46 @@ fn flags_that_make_no_sense_are_usage_errors() {
         ["--embedding-precision", "int4"],
         ["--capacity", "-1"],
         ["--colour", "red"],
+        ["--log", "inf"],
     ] {
         let (code, error) = refused(directory.path(), &arguments);
         assert!(code == 2 || code == 78, "{arguments:?}: {code} {error}");
         assert!(!error.is_empty());
     }
+}
+
+#[test]
+fn a_wrong_variable_is_named_and_an_empty_one_is_not_set() {
+    let directory = directory();
+    let mut wrong = command(directory.path(), &[]);
+    let output = wrong.env("ENGRAM_FSYNC", "sometimes").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("'ENGRAM_FSYNC'") && error.contains("expected per-write"), "{error}");
+    let mut empty = command(directory.path(), &[]);
+    empty.env("ENGRAM_FSYNC", "").env("ENGRAM_DIMENSION", "").env("ENGRAM_LOG", "");
+    let server = Server::spawn(empty);
+    assert_eq!(server.get("/v1/status").expect(200)["dimension"], 768);
+}
+
+#[test]
+fn a_store_over_its_capacity_says_so_and_reads() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    for id in ["a", "b"] {
+        server.post("/v1/memories", &json!({"id": id, "content": "x"})).expect(201);
+    }
+    server.stop();
+    let server = Server::start(directory.path(), &["--capacity", "1"]);
+    assert!(
+        server.log().contains("the store holds 2 memories, more than its capacity of 1"),
+        "{}",
+        server.log()
+    );
+    let problem = server.post("/v1/memories", &json!({"content": "y"})).problem(507, "capacity_reached");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("holds 2 memories") && detail.contains("capacity is 1"), "{detail}");
+    assert_eq!(server.all_memories().len(), 2);
 }
 
 #[test]
@@ -174,7 +209,7 @@ fn a_damaged_record_is_skipped_with_a_warning_counted_and_kept() {
     for mode in ["strict", "torn-tail"] {
         let (code, error) = refused(directory.path(), &["--recovery", mode]);
         assert_eq!(code, 65, "{error}");
-        assert!(error.contains(mode), "{error}");
+        assert!(error.contains(mode) && error.contains("--recovery skip-corrupt"), "{error}");
     }
     let server = Server::start(directory.path(), &[]);
     assert_eq!(server.all_memories().len(), 19);

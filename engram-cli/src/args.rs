@@ -1,8 +1,16 @@
 //! What was typed. [`config`](crate::config) makes of it what will run.
 
-use std::path::PathBuf;
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
+    builder::Resettable,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use engram_core::{FsyncMode, Precision, RecoveryMode};
 
 /// A durable memory server for AI agents and applications.
@@ -14,6 +22,44 @@ use engram_core::{FsyncMode, Precision, RecoveryMode};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
+}
+
+impl Args {
+    /// Reads the command line, the program's name first, and the environment.
+    pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().collect();
+        let mut command = Self::command().mut_subcommands(|verb| verb.mut_args(without_empty_variable));
+        let matches = command.try_get_matches_from_mut(&words);
+        let args = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        args.map_err(|error| name_variable(error.format(&mut command), &command, &words))
+    }
+}
+
+/// An empty variable is one that is not set: whoever writes `${ENGRAM_FSYNC:-}` in a compose file means that.
+fn without_empty_variable(arg: Arg) -> Arg {
+    let is_empty = arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
+    if is_empty { arg.env(Resettable::<clap::builder::OsStr>::Reset) } else { arg }
+}
+
+/// An error about a value that nobody has typed names the variable that it comes from. clap speaks of the flag.
+fn name_variable(mut error: clap::Error, command: &Command, words: &[OsString]) -> clap::Error {
+    let is_of_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg).filter(|_| is_of_value) else {
+        return error;
+    };
+    let mut args = command.get_subcommands().flat_map(Command::get_arguments);
+    let Some(arg) = args.find(|arg| arg.to_string() == *flag) else { return error };
+    let typed = arg.get_long().map(|long| format!("--{long}"));
+    let is_typed = |word: &OsString| {
+        let word = word.to_string_lossy();
+        typed.as_deref().is_some_and(|typed| word.split('=').next() == Some(typed))
+    };
+    if let Some(variable) = arg.get_env().map(OsStr::to_string_lossy)
+        && !words.iter().any(is_typed)
+    {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable.into_owned()));
+    }
+    error
 }
 
 /// What to do: one variant a verb, one module each.
@@ -36,7 +82,7 @@ Exit codes:
   65  the log is too damaged to open, or from another version
   69  cannot listen, for example because the address is in use
   73  the data directory cannot be made or used
-  74  the log failed while running
+  74  the log failed while running (under read-only and volatile: at the end), or its last sync did
   75  the data directory is in use by another process
   78  a setting is wrong, or not the one that the store was made with";
 
@@ -44,7 +90,7 @@ Exit codes:
 #[derive(Debug, clap::Args)]
 #[command(after_help = START_EXAMPLES)]
 pub(crate) struct StartArgs {
-    /// The directory of everything that is kept. It is made when its parent exists
+    /// Where everything is kept; made when its parent exists
     #[arg(long, value_name = "DIR", default_value = "./data", env = "ENGRAM_DATA_DIR")]
     pub(crate) data_dir: PathBuf,
 
@@ -52,8 +98,8 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7432", env = "ENGRAM_LISTEN")]
     pub(crate) listen: String,
 
-    /// When a write is acknowledged: per-batch and per-write survive power loss; timer=50ms may lose that much to
-    /// one, none more. All survive a crash of the process
+    /// When a write is acknowledged: per-batch and per-write survive power loss; timer=50ms may lose the last 50 ms
+    /// to a power loss; none, everything since the last sync. All survive a crash of the process
     #[arg(long, value_name = "MODE", default_value = "per-batch", env = "ENGRAM_FSYNC")]
     pub(crate) fsync: FsyncMode,
 

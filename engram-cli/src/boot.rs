@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use crate::{
     args::WalFailurePolicy,
     config::StartConfig,
+    count::count,
     exit::{Exit, Failure},
     server::App,
 };
@@ -36,9 +37,19 @@ pub(crate) fn open_store(app: &App) -> Result<MemoryStore, Failure> {
         on_progress: Some(report_progress(app)),
         ..WalOptions::default()
     };
-    let store = store.with_log(Arc::new(disk), options)?;
+    let store = store
+        .with_log(Arc::new(disk), options)
+        .map_err(|error| Failure::of_opening(error, config.recovery))?;
     if let Some(report) = store.status().recovery {
         summarise(store.count(), &report);
+    }
+    if store.count() > config.capacity {
+        warn!(
+            "the store holds {}, more than its capacity of {}: no new one is taken until some are forgotten, or the \
+             server is started with a greater --capacity",
+            count(store.count(), "memory", "memories"),
+            config.capacity,
+        );
     }
     Ok(store)
 }
@@ -70,6 +81,10 @@ fn open_directory(path: &Path) -> Result<RealDisk, Failure> {
                 .help("choose another --data-dir, or move the file away"),
             io::ErrorKind::PermissionDenied => failure(format!("cannot use {path}: permission denied"))
                 .help("run as the user that owns the data directory, or give this one access"),
+            io::ErrorKind::ReadOnlyFilesystem => {
+                failure(format!("cannot use {path}: its file system is mounted for reading only"))
+                    .help("mount it for writing, or choose another --data-dir")
+            }
             _ => failure(format!("cannot use {path}: {error}")),
         }
     })
@@ -94,19 +109,24 @@ fn summarise(memories: usize, report: &RecoveryReport) {
     if report.segments == 0 {
         info!("no log yet: a new store");
     } else {
-        info!("recovered {memories} memories from {}", describe(report));
+        info!("recovered {} from {}", count(memories, "memory", "memories"), describe(report));
     }
     if report.damaged_ranges > 0 {
         warn!(
-            "the log is damaged in {} places: {} acknowledged records are lost, {} segments are kept in quarantine/ \
-             (see GET /v1/status)",
-            report.damaged_ranges,
-            report.lost_records,
-            report.quarantined.len(),
+            "the log is damaged in {}: {} lost, {} kept in quarantine/ (see GET /v1/status)",
+            count(report.damaged_ranges, "place", "places"),
+            count(report.lost_records, "acknowledged record is", "acknowledged records are"),
+            count(report.quarantined.len(), "segment is", "segments are"),
         );
     }
     if let Some(reason) = &report.read_only {
         warn!("the log is open for reading only: {reason}. Remove the cause and start again");
+    }
+    if report.unproven_records > 0 {
+        warn!(
+            "the last {} could not be synced again: they can be read now and may vanish with the machine's power",
+            count(report.unproven_records, "record", "records"),
+        );
     }
 }
 
@@ -117,13 +137,17 @@ fn describe(report: &RecoveryReport) -> String {
     let stop = if *clean { "a clean stop" } else { "no clean stop" };
     let torn = match torn_bytes {
         0 => String::new(),
-        bytes => format!(", cut off a torn tail of {bytes} bytes that were never acknowledged"),
+        bytes => {
+            let bytes = count(*bytes, "byte", "bytes");
+            format!(", cut off a torn tail of {bytes}, never acknowledged")
+        }
     };
     let copied = match copied_records {
         0 => String::new(),
-        records => format!(", synced the last {records} records again"),
+        records => format!(", synced the last {} again", count(*records, "record", "records")),
     };
     format!(
-        "{records} records of {bytes} bytes in {took_ms:.1} ms ({rate:.0} records/s) after {stop}{torn}{copied}"
+        "{} of {bytes} bytes in {took_ms:.1} ms ({rate:.0} records/s) after {stop}{torn}{copied}",
+        count(*records, "record", "records"),
     )
 }

@@ -17,6 +17,9 @@ use crate::{
 /// The directory of the log, in the data directory.
 const LOG_DIRECTORY: &str = "wal";
 
+/// What a log filter may say without naming a module.
+const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// How `engram start` runs.
 #[derive(Debug)]
 pub(crate) struct StartConfig {
@@ -78,6 +81,17 @@ impl StartConfig {
 }
 
 fn log_filter(text: &str) -> Result<EnvFilter, Failure> {
+    // A word that is no level would be taken for a module, and silence all others.
+    let no_level = text.split(',').map(str::trim).find(|word| {
+        let is_bare = !word.is_empty() && !word.contains(['=', '[', ']', '{', '}']);
+        is_bare && !LOG_LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+    });
+    if let Some(word) = no_level {
+        let levels = LOG_LEVELS.join(", ");
+        return Err(setting(format!(
+            "expected a log level ({levels}) or a level by module such as engram=debug, got {word:?}"
+        )));
+    }
     EnvFilter::builder().parse(text).map_err(|e| {
         setting(format!("expected a log filter such as info or info,engram=debug, got {text:?}: {e}"))
     })
@@ -113,12 +127,21 @@ mod tests {
     }
 
     #[test]
+    fn log_filters_are_levels_and_levels_by_module() {
+        for filter in ["off", "INFO", "warn,engram=debug", "info,[request{route=a}]=trace", "engram=off"] {
+            assert!(config(&["--log", filter]).is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
     fn a_wrong_setting_is_refused_with_what_came() {
         for (flags, expected) in [
             (["--capacity", "0"], "got 0"),
             (["--dimension", "0"], "got 0"),
             (["--dimension", "70000"], "got 70000"),
             (["--log", "engram=loud"], "got \"engram=loud\""),
+            (["--log", "inf"], "expected a log level (off, error, warn, info, debug, trace)"),
+            (["--log", "info,engram"], "got \"engram\""),
         ] {
             let failure = config(&flags).unwrap_err();
             assert_eq!(failure.exit(), Exit::Setting);

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use engram_core::{StorageError, StoreError};
+use engram_core::{RecoveryMode, StorageError, StoreError};
 
 /// Why the process ends. The numbers are part of the interface: scripts and supervisors act on them, and where
 /// `sysexits.h` has a meaning they keep it.
@@ -52,6 +52,21 @@ impl Failure {
         Self { exit, message: message.into(), help: None }
     }
 
+    /// A store that could not be opened under `mode`.
+    pub(crate) fn of_opening(error: StoreError, mode: RecoveryMode) -> Self {
+        let StoreError::Storage(cause) = &error else { return error.into() };
+        match cause {
+            StorageError::Corrupt { .. } | StorageError::RecoveryRefused { .. } => {
+                Self::new(Exit::Damaged, error.to_string()).help(help_for_damage(mode))
+            }
+            // Nothing has failed while it was in use: a new store had no room to begin.
+            StorageError::DiskFull { .. } => {
+                Self::new(Exit::BadDirectory, error.to_string()).help("free some space and start again")
+            }
+            _ => error.into(),
+        }
+    }
+
     /// With what to do about it.
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
@@ -94,23 +109,39 @@ fn of_storage(error: &StorageError) -> (Exit, Option<&'static str>) {
     match error {
         StorageError::Locked { .. } => (Exit::Locked, None),
         StorageError::BadDirectory { .. } => (Exit::BadDirectory, None),
-        StorageError::UnsupportedFormat { .. } => (Exit::Damaged, None),
-        StorageError::Corrupt { .. } | StorageError::RecoveryRefused { .. } => (
-            Exit::Damaged,
-            Some(
-                "nothing was changed. Copy the data directory before anything else; then restore a backup, or start \
-                 with a more tolerant --recovery",
-            ),
-        ),
+        StorageError::UnsupportedFormat { .. }
+        | StorageError::Corrupt { .. }
+        | StorageError::RecoveryRefused { .. } => (Exit::Damaged, None),
         StorageError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => (
             Exit::BadDirectory,
             Some("run as the user that owns the data directory, or give this one access"),
         ),
+        StorageError::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            (Exit::BadDirectory, Some("mount the file system for writing, or choose another --data-dir"))
+        }
         StorageError::DiskFull { .. } => (Exit::LogFailed, Some("free some space and start again")),
         _ => (
             Exit::LogFailed,
             Some("start again to recover from what is on disk; the system's log may say more"),
         ),
+    }
+}
+
+/// What to do when there is more damage than `mode` tolerates.
+fn help_for_damage(mode: RecoveryMode) -> &'static str {
+    match mode {
+        RecoveryMode::Strict => {
+            "nothing was changed. Copy the data directory before anything else; then try --recovery torn-tail, which \
+             takes an end that was never acknowledged, or --recovery skip-corrupt, which skips damaged records"
+        }
+        RecoveryMode::TornTail => {
+            "nothing was changed. Copy the data directory before anything else; then try --recovery skip-corrupt, \
+             which skips damaged records and reports them"
+        }
+        RecoveryMode::SkipCorrupt => {
+            "no mode of --recovery goes further: restore a backup. The files are unchanged, and the records that are \
+             whole are still in them"
+        }
     }
 }
 

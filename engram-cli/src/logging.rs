@@ -13,7 +13,10 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    count::count,
+    exit::{Exit, Failure},
+};
 
 /// Lines that wait for a slow reader. What comes when there are so many is dropped and counted.
 const LINES_WAITING_MAX: usize = 8_192;
@@ -99,7 +102,10 @@ fn write_out(messages: &Receiver<Message>, dropped: &AtomicU64) {
         }
         match dropped.swap(0, Relaxed) {
             0 => {}
-            lines => drop(writeln!(stderr, "({lines} log lines were dropped: stderr was not read)")),
+            lines => {
+                let lines = count(lines, "log line was", "log lines were");
+                drop(writeln!(stderr, "({lines} dropped: stderr was not read)"));
+            }
         }
     }
 }

@@ -5,13 +5,14 @@
 //!
 //! - [`args`] is what was typed, [`config`] what will run, [`exit`] how it ends;
 //! - [`start`] wires `engram start` together, [`boot`] opens the store for it, [`signals`] and [`logging`] are its
-//!   ears and its voice, [`files`] the room it has;
+//!   ears and its voice, [`files`] the room it has, [`count`] its grammar;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems.
 
 mod args;
 mod boot;
 mod config;
+mod count;
 mod exit;
 mod files;
 mod logging;
@@ -20,15 +21,13 @@ mod service;
 mod signals;
 mod start;
 
-use std::process::ExitCode;
-
-use clap::Parser as _;
+use std::{env, process::ExitCode};
 
 use args::{Args, Verb};
 use exit::Exit;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::read(env::args_os()) {
         Ok(args) => args,
         Err(answer) => return exit::of_clap(&answer).into(),
     };

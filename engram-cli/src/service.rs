@@ -81,27 +81,32 @@ impl MemoryService {
     }
 
     /// Stores many episodes: all are submitted before the first is awaited, so that they share the log's syncs. Gives
-    /// an answer for each, in order. What `episodes` refuses does not keep the others from being stored.
-    pub(crate) async fn remember_all<E, I>(
+    /// an answer for each, in order, with the place that it came with. What `episodes` refuses does not keep the others
+    /// from being stored.
+    pub(crate) async fn remember_all<P, E, I>(
         &self,
         turn: BatchTurn,
         episodes: impl FnOnce() -> Result<I, E> + Send + 'static,
-    ) -> Result<Vec<Result<Receipt, E>>, E>
+    ) -> Result<Vec<(P, Result<Receipt, E>)>, E>
     where
+        P: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        I: IntoIterator<Item = Result<Episode, E>>,
+        I: IntoIterator<Item = (P, Result<Episode, E>)>,
     {
         let store = Arc::clone(&self.store);
         let submitted = off_the_runtime(move || {
-            let submit = |episode: Result<Episode, E>| episode.map(|episode| store.submit(episode));
+            let submit = |(place, episode): (P, Result<Episode, E>)| {
+                (place, episode.map(|episode| store.submit(episode)))
+            };
             episodes().map(|episodes| episodes.into_iter().map(submit).collect::<Vec<_>>())
         });
         let mut answers = Vec::new();
-        for handle in submitted.await? {
-            answers.push(match handle {
+        for (place, handle) in submitted.await? {
+            let answer = match handle {
                 Ok(handle) => handle.await.map_err(E::from),
                 Err(refusal) => Err(refusal),
-            });
+            };
+            answers.push((place, answer));
         }
         drop(turn);
         Ok(answers)
@@ -136,6 +141,12 @@ impl MemoryService {
     /// The store as it is now.
     pub(crate) fn status(&self) -> StoreStatus {
         self.store.status()
+    }
+
+    /// Syncs the log, which after a full disk also finds out whether there is space again: see [`MemoryStore::sync`].
+    pub(crate) async fn sync(&self) -> Result<(), StoreError> {
+        let store = Arc::clone(&self.store);
+        off_the_runtime(move || store.sync()).await
     }
 
     /// Syncs and closes the log: see [`MemoryStore::close`].

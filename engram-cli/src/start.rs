@@ -1,7 +1,8 @@
 //! `engram start`: binds, recovers, serves, and closes.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use engram_core::{StoreStatus, Writes};
 use tokio::{net::TcpListener, runtime, time::timeout};
 use tracing::{error, info, warn};
 
@@ -87,8 +88,23 @@ async fn bind(config: &StartConfig) -> Result<(TcpListener, SocketAddr), Failure
     // The port that was taken, where port 0 left it open.
     bound.and_then(|listener| listener.local_addr().map(|address| (listener, address))).map_err(|e| {
         Failure::new(Exit::CannotListen, format!("cannot listen on {}: {e}", config.listen))
-            .help("stop what uses the address, or choose another with --listen (port 0 takes a free one)")
+            .help(help_to_listen(e.kind()))
     })
+}
+
+fn help_to_listen(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::AddrInUse => {
+            "stop what uses the address, or choose another with --listen (port 0 takes a free one)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need privileges: choose another with --listen, or give them to the process"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this is no address of this machine: choose one of its own with --listen, or 0.0.0.0 for all of them"
+        }
+        _ => "choose another address with --listen",
+    }
 }
 
 /// The line that says that all is there. Scripts look for `listening on http://HOST:PORT` in it.
@@ -131,17 +147,27 @@ fn log_failed(cause: &str) -> Failure {
 }
 
 async fn close(service: &MemoryService, signals: &mut Signals) -> Result<(), Failure> {
+    let kept = end_of_log(&service.status());
     let late = |reason: String| {
         Failure::new(Exit::LogFailed, reason)
             .help("what was acknowledged as synced is safe; the next start recovers")
     };
     tokio::select! {
         closed = timeout(CLOSE_TIME_MAX, service.close()) => match closed {
-            Ok(Ok(())) => info!("closed, with the log synced"),
+            Ok(Ok(())) => info!("closed, {kept}"),
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => return Err(late(format!("the log was not closed after {} s", CLOSE_TIME_MAX.as_secs()))),
         },
         signal = signals.stop() => return Err(late(format!("{signal} before the log was closed"))),
     }
     Ok(())
+}
+
+/// What a log that closes without an error has kept.
+fn end_of_log(status: &StoreStatus) -> &'static str {
+    match status.writes {
+        Writes::Durable => "with the log synced",
+        Writes::Refused => "with the log as it was: it was open for reading only",
+        Writes::Volatile => "with the log as it was: what was written in memory alone is lost",
+    }
 }

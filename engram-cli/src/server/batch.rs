@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 use super::{
     body,
     dto::{MemoryBody, ReceiptView},
-    extract::{Ready, is_json, json_problem, media_type, parse_object, unsupported},
+    extract::{Ready, is_json, media_type, unsupported},
+    json::{TRAILING, json_problem, parse_object},
     problem::{Code, Problem},
 };
 
@@ -32,8 +33,25 @@ enum Format {
 #[serde(untagged)]
 enum Answer {
     Stored(ReceiptView),
-    Refused { error: Problem },
+    Refused {
+        #[serde(flatten)]
+        place: Place,
+        error: Problem,
+    },
 }
+
+/// Where in the batch an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Place {
+    /// Counted from 0.
+    item: usize,
+    /// Of NDJSON, counted from 1, with the empty lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+}
+
+/// An item that was read, or why it cannot be.
+type Item = (Place, Result<Episode, Problem>);
 
 /// `POST /v1/memories/batch`
 pub(crate) async fn post(Ready(service): Ready, request: Request) -> Result<Response, Problem> {
@@ -42,9 +60,9 @@ pub(crate) async fn post(Ready(service): Ready, request: Request) -> Result<Resp
     let bytes = body::read(request, body::BATCH).await?;
     let format = Format::of(&media_type)?;
     let receipts = service.remember_all(turn, move || episodes(format, &bytes)).await?;
-    let answers = receipts.into_iter().map(|receipt| match receipt {
+    let answers = receipts.into_iter().map(|(place, receipt)| match receipt {
         Ok(receipt) => Answer::Stored(receipt.into()),
-        Err(error) => Answer::Refused { error },
+        Err(error) => Answer::Refused { place, error },
     });
     format.write(&answers.collect::<Vec<_>>())
 }
@@ -76,17 +94,23 @@ impl Format {
 }
 
 /// The items of a batch, or why there are none. What is wrong with one is its own affair.
-fn episodes(format: Format, bytes: &[u8]) -> Result<Vec<Result<Episode, Problem>>, Problem> {
+fn episodes(format: Format, bytes: &[u8]) -> Result<Vec<Item>, Problem> {
     match format {
         Format::JsonArray => {
             let items: Vec<&RawValue> = parse_array(bytes)?;
             check_count(items.len())?;
-            Ok(items.into_iter().map(|item| episode(item.get().as_bytes())).collect())
+            let place = |item| Place { item, line: None };
+            let read = |(n, item): (usize, &RawValue)| (place(n), episode(item.get().as_bytes()));
+            Ok(items.into_iter().enumerate().map(read).collect())
         }
         Format::Ndjson => {
-            let lines = || bytes.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+            let lines = || {
+                let lines = (1..).zip(bytes.split(|&byte| byte == b'\n'));
+                lines.filter(|(_, line)| !line.trim_ascii().is_empty())
+            };
             check_count(lines().count())?;
-            Ok(lines().map(episode).collect())
+            let read = |(item, (line, text))| (Place { item, line: Some(line) }, episode_of_line(text));
+            Ok(lines().enumerate().map(read).collect())
         }
     }
 }
@@ -108,6 +132,18 @@ fn check_count(items: usize) -> Result<(), Problem> {
     Ok(())
 }
 
+fn episode_of_line(line: &[u8]) -> Result<Episode, Problem> {
+    episode(line).map_err(|problem| {
+        if problem.detail().starts_with(TRAILING) {
+            problem.suggest(
+                "Put each memory on a line of its own; with curl send the lines by --data-binary, since -d joins them.",
+            )
+        } else {
+            problem
+        }
+    })
+}
+
 fn episode(item: &[u8]) -> Result<Episode, Problem> {
     parse_object::<MemoryBody>(item)?.into_episode()
 }
@@ -120,7 +156,7 @@ mod tests {
         let items = episodes(format, body.as_bytes()).map_err(|problem| problem.code())?;
         Ok(items
             .into_iter()
-            .map(|item| item.map(|it| it.content).map_err(|problem| problem.code()))
+            .map(|(_, item)| item.map(|it| it.content).map_err(|problem| problem.code()))
             .collect())
     }
 
@@ -137,6 +173,18 @@ mod tests {
         assert_eq!(codes(Format::JsonArray, &format!("[{}]", items.join(","))), expected);
         assert_eq!(codes(Format::Ndjson, &items.join("\r\n\n  \n")), expected);
         assert_eq!(codes(Format::Ndjson, "{\n{\"content\":\"a\"}").unwrap()[0], Err(Code::InvalidJson));
+    }
+
+    #[test]
+    fn each_item_has_its_place_and_lines_that_were_joined_are_told() {
+        let places = |format, body: &str| -> Vec<Place> {
+            episodes(format, body.as_bytes()).unwrap().into_iter().map(|(place, _)| place).collect()
+        };
+        let place = |item, line| Place { item, line };
+        assert_eq!(places(Format::JsonArray, "[{},\n{}]"), [place(0, None), place(1, None)]);
+        assert_eq!(places(Format::Ndjson, "\n{}\n\n{}"), [place(0, Some(2)), place(1, Some(4))]);
+        let joined = episodes(Format::Ndjson, b"{\"content\":\"a\"}{\"content\":\"b\"}").unwrap();
+        assert!(joined[0].1.as_ref().unwrap_err().suggestion().contains("--data-binary"));
     }
 
     #[test]

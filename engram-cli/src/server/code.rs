@@ -106,13 +106,15 @@ problems! {
         "Remove the cause and restart the server.";
     SERVICE_UNAVAILABLE LogFailed "log_failed"
         "The log has failed"
-        "Restart the server to recover, then send a write again: under its id that is safe.";
+        "Restart the server to recover. A write is safe to repeat only under the same id (and when): without an id it may \
+         be stored twice.";
     SERVICE_UNAVAILABLE ShuttingDown "shutting_down"
         "The server is stopping"
-        "Send it again when the server is back.";
+        "Send it again when the server is back. A write is safe to repeat only under the same id (and when): without an \
+         id it may be stored twice.";
     SERVICE_UNAVAILABLE Timeout "timeout"
         "The request took too long"
-        "Send it again; a write under the same id is safe to repeat.";
+        "Send it again. A write is safe to repeat only under the same id (and when): without an id it may be stored twice.";
     INSUFFICIENT_STORAGE CapacityReached "capacity_reached"
         "The store is full"
         "Forget memories, or start the server with a greater --capacity.";

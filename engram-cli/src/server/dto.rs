@@ -16,7 +16,7 @@ use super::{
 
 /// A memory to store.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct MemoryBody {
     id: Option<String>,
     content: String,

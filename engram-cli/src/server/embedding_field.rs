@@ -13,10 +13,6 @@ use serde::{
     de::{self, SeqAccess, Visitor},
 };
 
-/// What each message begins with about an embedding that cannot be used. An error of serde carries nothing but its
-/// message: by this one is told from other wrong fields.
-pub(crate) const REFUSED: &str = "embedding: ";
-
 /// The standard alphabet. Padding may be left out: some clients do.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -56,9 +52,11 @@ impl<'de> Visitor<'de> for EmbeddingVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<f32>, A::Error> {
         let mut numbers = Vec::new();
-        while let Some(number) = array.next_element().map_err(|e| locate(numbers.len(), e))? {
+        while let Some(number) = array.next_element()? {
             if numbers.len() == DIMENSION_MAX {
-                return Err(refuse(format_args!("expected at most {DIMENSION_MAX} numbers, got more")));
+                return Err(de::Error::custom(format_args!(
+                    "expected at most {DIMENSION_MAX} numbers, got more"
+                )));
             }
             numbers.push(narrow(number, numbers.len())?);
         }
@@ -67,17 +65,19 @@ impl<'de> Visitor<'de> for EmbeddingVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<f32>, E> {
         if text.len() > BASE64_LEN_MAX {
-            return Err(refuse(format_args!("expected at most {DIMENSION_MAX} numbers, got more")));
+            return Err(E::custom(format_args!("expected at most {DIMENSION_MAX} numbers, got more")));
         }
         let bytes = BASE64.decode(text).map_err(|e| {
-            refuse(format_args!(
+            E::custom(format_args!(
                 "expected an array of numbers, or base64 of little-endian f32, got a string that is no base64 ({e})"
             ))
         })?;
         let (chunks, rest) = bytes.as_chunks();
         if !rest.is_empty() {
             let got = bytes.len();
-            return Err(refuse(format_args!("expected base64 of 4 bytes a number, got {got} bytes in all")));
+            return Err(E::custom(format_args!(
+                "expected base64 of 4 bytes a number, got {got} bytes in all"
+            )));
         }
         let numbers: Vec<f32> = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
         match numbers.iter().position(|number| !number.is_finite()) {
@@ -95,22 +95,7 @@ fn narrow<E: de::Error>(number: f64, index: usize) -> Result<f32, E> {
 }
 
 fn not_finite<E: de::Error>(index: usize, got: impl fmt::Display + fmt::LowerExp) -> E {
-    refuse(format_args!("expected finite numbers in the range of f32, got {got:e} at index {index}"))
-}
-
-/// Adds where in the array it is to an error about one element. An error of syntax stays what it is.
-fn locate<E: de::Error>(index: usize, error: E) -> E {
-    let message = error.to_string();
-    let of_element = ["invalid type", "invalid value", "number out of range"];
-    if of_element.iter().any(|start| message.starts_with(start)) {
-        refuse(format_args!("expected finite numbers in the range of f32, at index {index}: {message}"))
-    } else {
-        error
-    }
-}
-
-fn refuse<E: de::Error>(reason: fmt::Arguments<'_>) -> E {
-    E::custom(format_args!("{REFUSED}{reason}"))
+    E::custom(format_args!("expected finite numbers of single precision, got {got:e} at index {index}"))
 }
 
 #[cfg(test)]
@@ -140,9 +125,6 @@ mod tests {
     fn what_cannot_be_used_is_refused_with_its_place() {
         let rows = [
             ("[1, 1e39]", "got 1e39 at index 1"),
-            ("[1, -1e400]", "at index 1: number out of range"),
-            ("[0.5, 1, \"2\"]", "at index 2: invalid type: string \"2\", expected f64"),
-            ("[null]", "at index 0: invalid type: null"),
             (&base64(&[1.0, 2.0, f32::NAN]), "got NaN at index 2"),
             (&base64(&[f32::NEG_INFINITY]), "got -inf at index 0"),
             ("\"AAAAAAA=\"", "expected base64 of 4 bytes a number, got 5 bytes"),
@@ -150,7 +132,7 @@ mod tests {
         ];
         for (json, expected) in rows {
             let message = read(json).unwrap_err();
-            assert!(message.starts_with(REFUSED) && message.contains(expected), "{json}: {message}");
+            assert!(message.contains(expected), "{json}: {message}");
         }
         for (json, expected) in
             [("7", "an array of numbers, or base64"), ("{}", "an array of numbers, or base64")]

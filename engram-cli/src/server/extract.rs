@@ -7,10 +7,10 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
 
 use super::{
-    body, embedding_field,
+    body,
+    json::{parse_object, plain},
     problem::{Code, Problem},
     state::App,
 };
@@ -65,7 +65,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
         query.map(|Query(params)| Self(params)).map_err(|e| {
             let reason = e.body_text();
             let reason = reason.strip_prefix("Failed to deserialize query string: ").unwrap_or(&reason);
-            Problem::new(Code::InvalidQuery, reason)
+            Problem::new(Code::InvalidQuery, plain(reason))
         })
     }
 }
@@ -108,33 +108,11 @@ pub(crate) fn unsupported(media_type: &str, expected: &str) -> Problem {
     Problem::new(Code::UnsupportedMediaType, format!("expected the content type {expected}, got {got}"))
 }
 
-/// Reads a JSON object, and tells what is no JSON from JSON that is not what is expected.
-pub(crate) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    match bytes.trim_ascii_start().first() {
-        None => Err(Problem::new(Code::InvalidJson, "expected a JSON object, got nothing")),
-        // Otherwise its items would be taken for the fields, in the order in which this program happens to have them.
-        Some(b'[') => Err(Problem::new(Code::InvalidBody, "expected a JSON object, got an array")),
-        Some(_) => serde_json::from_slice(bytes).map_err(|e| json_problem(&e)),
-    }
-}
-
-pub(crate) fn json_problem(error: &serde_json::Error) -> Problem {
-    let detail = error.to_string();
-    let code = match error.classify() {
-        Category::Data if detail.starts_with(embedding_field::REFUSED) => Code::InvalidEmbedding,
-        Category::Data => Code::InvalidBody,
-        // Valid JSON all the same, which allows numbers of any size.
-        Category::Syntax if detail.starts_with("number out of range") => Code::InvalidBody,
-        Category::Syntax | Category::Eof | Category::Io => Code::InvalidJson,
-    };
-    Problem::new(code, detail)
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
 
-    use super::{super::dto::MemoryBody, *};
+    use super::*;
 
     #[test]
     fn the_media_type_is_read_without_its_parameters() {
@@ -151,34 +129,5 @@ mod tests {
             assert_eq!(is_json(type_), json, "{value}");
         }
         assert_eq!(media_type(&HeaderMap::new()), "");
-    }
-
-    #[test]
-    fn what_is_no_json_is_told_from_json_that_is_not_expected() {
-        for (body, code, expected) in [
-            ("", Code::InvalidJson, "got nothing"),
-            ("[null, \"a\", null, null, null, null]", Code::InvalidBody, "got an array"),
-            ("{", Code::InvalidJson, "EOF while parsing"),
-            ("{\"content\": tea}", Code::InvalidJson, "line 1 column"),
-            ("{\"content\": \"a\"} {}", Code::InvalidJson, "trailing characters"),
-            ("{}", Code::InvalidBody, "missing field `content`"),
-            ("{\"content\": 7}", Code::InvalidBody, "invalid type: integer `7`, expected a string"),
-            (
-                "{\"content\": \"a\", \"contents\": 1}",
-                Code::InvalidBody,
-                "unknown field `contents`, expected one of",
-            ),
-            ("{\"content\": \"a\", \"confidence\": 1e400}", Code::InvalidBody, "number out of range"),
-            ("{\"content\": \"a\", \"embedding\": [1e400]}", Code::InvalidEmbedding, "at index 0"),
-            (
-                "{\"content\": \"a\", \"metadata\": {\"x\": null}}",
-                Code::InvalidBody,
-                "a string, a number or a boolean",
-            ),
-        ] {
-            let problem = parse_object::<MemoryBody>(body.as_bytes()).map(drop).unwrap_err();
-            assert_eq!(problem.code(), code, "{body}: {}", problem.detail());
-            assert!(problem.detail().contains(expected), "{body}: {}", problem.detail());
-        }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
-use engram_core::Writes;
+use axum::{Json, extract::State, http::StatusCode};
+use engram_core::{StoreStatus, Writes};
 use serde::Serialize;
 
 use super::{
@@ -29,25 +29,37 @@ pub(crate) async fn healthz() -> Json<Health> {
 
 /// `GET /readyz`: writes are acknowledged as configured.
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Result<Json<Health>, Problem> {
-    readiness(&app).map(Json)
+    let Some(service) = app.service() else { return Err(recovering(&app)) };
+    let mut status = service.status();
+    if status.log.disk_full {
+        // A balancer that sends no writes here would never hear that there is space again: so it is looked for. How it
+        // went is in the status.
+        service.sync().await.ok();
+        status = service.status();
+    }
+    readiness(status, app.log_failure.cause()).map(Json)
 }
 
-/// Ready, or ready but degraded; or why not.
-fn readiness(app: &App) -> Result<Health, Problem> {
-    let Some(service) = app.service() else { return Err(recovering(app)) };
-    let status = service.status();
-    let failed = app.log_failure.cause();
+/// Ready, or ready but degraded; or why not. `failure` is why the log has failed, when it has.
+fn readiness(status: StoreStatus, failure: Option<&str>) -> Result<Health, Problem> {
     let read_only = status.recovery.and_then(|report| report.read_only);
-    let cause = || failed.map(str::to_owned).or(read_only).unwrap_or_default();
     match status.writes {
+        Writes::Durable if status.log.disk_full => {
+            // 507 is the answer to a write. Who asks here is told what each balancer knows.
+            let detail = "writes are refused while there is no space left; reads go on";
+            let problem = Problem::new(Code::DiskFull, detail).status(StatusCode::SERVICE_UNAVAILABLE);
+            Err(problem.suggest("Free some space: the server goes on by itself."))
+        }
         Writes::Durable => Ok(Health { status: "ready", detail: None }),
         Writes::Volatile => {
-            let detail = format!("writes are in memory alone, and lost with the process: {}", cause());
+            let cause = failure.map(str::to_owned).or(read_only).unwrap_or_default();
+            let detail = format!("writes are in memory alone, and lost with the process: {cause}");
             Ok(Health { status: "degraded", detail: Some(detail) })
         }
-        Writes::Refused => {
-            let code = if failed.is_some() { Code::LogFailed } else { Code::ReadOnly };
-            Err(Problem::new(code, format!("writes are refused: {}", cause())))
-        }
+        Writes::Refused => Err(match (failure, read_only) {
+            (Some(cause), _) => Problem::new(Code::LogFailed, format!("writes are refused: {cause}")),
+            (None, Some(cause)) => Problem::new(Code::ReadOnly, format!("writes are refused: {cause}")),
+            (None, None) => Problem::new(Code::ShuttingDown, "writes are refused: the log is closed"),
+        }),
     }
 }

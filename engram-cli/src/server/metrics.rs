@@ -11,7 +11,7 @@ use axum::{
     http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use engram_core::storage::HistogramSnapshot;
+use engram_core::{Writes, storage::HistogramSnapshot};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text},
@@ -30,6 +30,7 @@ use super::{
     extract::Ready,
     problem::{Code, Problem},
     state::App,
+    status::name_of_writes,
 };
 use crate::service::MemoryService;
 
@@ -42,8 +43,10 @@ const REQUEST_SECONDS: [f64; 16] =
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
-    request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    request_seconds: RequestSeconds,
 }
+
+type RequestSeconds = Family<RouteLabels, Histogram, fn() -> Histogram>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabels {
@@ -63,15 +66,11 @@ impl Metrics {
     pub(crate) fn new(service: Arc<OnceLock<MemoryService>>) -> Self {
         let mut registry = Registry::with_prefix("engram");
         let requests = Family::default();
-        let request_seconds: Family<_, _, fn() -> Histogram> =
+        let request_seconds: RequestSeconds =
             Family::new_with_constructor(|| Histogram::new(REQUEST_SECONDS));
-        registry.register(
-            "build",
-            "The version that runs",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        registry.register("http_requests", "Requests answered", requests.clone());
-        registry.register("http_request_seconds", "Time to the answer of a request", request_seconds.clone());
+        // The registry would end each description with a full stop, the collectors' it leaves alone.
+        let server = ServerCollector { requests: requests.clone(), request_seconds: request_seconds.clone() };
+        registry.register_collector(Box::new(server));
         registry.register_collector(Box::new(StoreCollector(service)));
         Self { registry, requests, request_seconds }
     }
@@ -109,6 +108,23 @@ pub(crate) async fn get(State(app): State<Arc<App>>, _: Ready) -> Result<Respons
     Ok(([(header::CONTENT_TYPE, content_type)], answer).into_response())
 }
 
+/// The numbers of the process and of HTTP.
+#[derive(Debug)]
+struct ServerCollector {
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: RequestSeconds,
+}
+
+impl Collector for ServerCollector {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut to = MetricsEncoder(encoder);
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        to.metric("build", "The version that runs", &build)?;
+        to.metric("http_requests", "Requests answered", &self.requests)?;
+        to.metric("http_request_seconds", "Time to the answer of a request", &self.request_seconds)
+    }
+}
+
 /// The store's own numbers.
 struct StoreCollector(Arc<OnceLock<MemoryService>>);
 
@@ -117,9 +133,10 @@ impl Collector for StoreCollector {
         let Some(service) = self.0.get() else { return Ok(()) };
         let status = service.status();
         let log = &status.log;
-        let mut to = StoreEncoder(encoder);
+        let mut to = MetricsEncoder(encoder);
         to.gauge("memories", "Memories stored", status.count as u64)?;
         to.gauge("capacity", "The most memories that the store holds", status.capacity as u64)?;
+        to.writes(status.writes)?;
         to.counter("log_appends", "Records committed to the log", log.appends)?;
         to.counter("log_failed_appends", "Records that the log could not take", log.failed_appends)?;
         to.counter("log_payload_bytes", "Bytes of the records committed", log.payload_bytes)?;
@@ -134,10 +151,13 @@ impl Collector for StoreCollector {
         let lag = log.durable_lag();
         to.gauge("log_durable_lag_records", "Records that a power loss could take now", lag)?;
         to.gauge("log_poisoned", "1 when a failure has ended writing", u64::from(log.poisoned))?;
+        to.gauge("log_disk_full", "1 while writes are refused for want of space", u64::from(log.disk_full))?;
         let recovered = log.recovered_records;
         to.gauge("log_recovered_records", "Records replayed at the start", recovered)?;
         let skipped = log.skipped_records;
-        to.gauge("log_skipped_records", "Acknowledged records that the start could not read", skipped)
+        to.gauge("log_skipped_records", "Acknowledged records that the start could not read", skipped)?;
+        let damaged = status.recovery.map_or(0, |report| report.damaged_ranges);
+        to.gauge("log_damaged_ranges", "Damaged places that the start found in the log", damaged)
     }
 }
 
@@ -147,15 +167,26 @@ impl fmt::Debug for StoreCollector {
     }
 }
 
-struct StoreEncoder<'a>(DescriptorEncoder<'a>);
+struct MetricsEncoder<'a>(DescriptorEncoder<'a>);
 
-impl StoreEncoder<'_> {
+impl MetricsEncoder<'_> {
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.metric(name, help, &ConstCounter::new(value))
     }
 
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.metric(name, help, &ConstGauge::new(value))
+    }
+
+    /// 1 for the state that writes are in, 0 for the others: an alert names the one that it is about.
+    fn writes(&mut self, now: Writes) -> fmt::Result {
+        let help = "1 for what becomes of a write now";
+        let mut family = self.0.encode_descriptor("writes", help, None, MetricType::Gauge)?;
+        for state in [Writes::Durable, Writes::Volatile, Writes::Refused] {
+            let gauge = ConstGauge::new(u64::from(state == now));
+            gauge.encode(family.encode_family(&[("state", name_of_writes(state))])?)?;
+        }
+        Ok(())
     }
 
     fn metric(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {

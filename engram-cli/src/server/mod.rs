@@ -12,6 +12,7 @@ mod dto;
 mod embedding_field;
 mod extract;
 mod health;
+mod json;
 mod layers;
 mod memories;
 mod metrics;
@@ -52,6 +53,8 @@ use tracing::{debug, warn};
 pub(crate) use router::router;
 pub(crate) use state::App;
 
+use crate::count::count;
+
 /// How long a client may take for the head of a request, from when the connection is idle on. Without it a client
 /// that sends half a head keeps its place for ever.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -85,7 +88,8 @@ impl Server {
         connections.send_replace(());
         if timeout(drain_time_max, connections.closed()).await.is_err() {
             let open = connections.receiver_count();
-            warn!("{open} requests were still in flight after {} s", drain_time_max.as_secs());
+            let open = count(open, "request was", "requests were");
+            warn!("{open} still in flight after {} s", drain_time_max.as_secs());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use axum::{
     Json,
-    http::{HeaderValue, header},
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Serialize, Serializer};
@@ -16,6 +16,7 @@ use super::code::Row;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Problem {
     code: Code,
+    status: StatusCode,
     detail: String,
     suggestion: Cow<'static, str>,
     retry_after_s: Option<u32>,
@@ -24,13 +25,24 @@ pub(crate) struct Problem {
 impl Problem {
     /// A problem, with what was expected and what came.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
-        let suggestion = Cow::Borrowed(code.row().suggestion);
-        Self { code, detail: detail.into(), suggestion, retry_after_s: None }
+        let Row { status, suggestion, .. } = code.row();
+        Self {
+            code,
+            status,
+            detail: detail.into(),
+            suggestion: Cow::Borrowed(suggestion),
+            retry_after_s: None,
+        }
     }
 
     /// With something better to do than the table knows.
     pub(crate) fn suggest(self, suggestion: impl Into<Cow<'static, str>>) -> Self {
         Self { suggestion: suggestion.into(), ..self }
+    }
+
+    /// With another status than that of the table, where the path gives it a meaning of its own.
+    pub(crate) fn status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
     }
 
     /// With when to try again.
@@ -43,9 +55,14 @@ impl Problem {
         self.code
     }
 
-    #[cfg(test)]
+    /// What was expected, and what came.
     pub(crate) fn detail(&self) -> &str {
         &self.detail
+    }
+
+    #[cfg(test)]
+    pub(crate) fn suggestion(&self) -> &str {
+        &self.suggestion
     }
 }
 
@@ -60,11 +77,11 @@ impl Serialize for Problem {
             detail: &'a str,
             suggestion: &'a str,
         }
-        let Row { status, name, title, suggestion: _ } = self.code.row();
+        let Row { name, title, .. } = self.code.row();
         let body = Body {
             r#type: format!("urn:engram:problem:{name}"),
             title,
-            status: status.as_u16(),
+            status: self.status.as_u16(),
             code: name,
             detail: &self.detail,
             suggestion: &self.suggestion,
@@ -75,7 +92,7 @@ impl Serialize for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.code.row().status, Json(&self)).into_response();
+        let mut response = (self.status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {

@@ -4,7 +4,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use engram_core::{Filter, Query};
+use engram_core::{Filter, Query, limits::RECALL_LIMIT_MAX};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 
 /// A question: by words or by an embedding.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct RecallBody {
     embedding: Option<EmbeddingField>,
     query: Option<String>,
@@ -26,21 +26,21 @@ pub(crate) struct RecallBody {
 
 /// Which memories count.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with when or confidence")]
 struct FilterBody {
     when: Option<WhenRange>,
     confidence: Option<ConfidenceRange>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with gte or lt")]
 struct WhenRange {
     gte: Option<String>,
     lt: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with gte")]
 struct ConfidenceRange {
     gte: Option<f32>,
 }
@@ -87,6 +87,10 @@ impl RecallBody {
             }
         };
         let limited = match self.limit {
+            Some(0) => {
+                let detail = format!("expected a limit of 1 to {RECALL_LIMIT_MAX}, got 0");
+                return Err(Problem::new(Code::InvalidQuery, detail));
+            }
             Some(limit) => question.limit(limit),
             None => question,
         };
@@ -119,7 +123,7 @@ mod tests {
     fn a_question_is_asked_in_one_way() {
         assert_eq!(query(r#"{"query":"tea"}"#), Ok(Query::words("tea")));
         assert_eq!(query(r#"{"embedding":[1,2],"limit":3}"#), Ok(Query::embedding([1.0, 2.0]).limit(3)));
-        for neither_or_both in ["{}", r#"{"query":"tea","embedding":[1]}"#] {
+        for neither_or_both in ["{}", r#"{"query":"tea","embedding":[1]}"#, r#"{"query":"tea","limit":0}"#] {
             assert_eq!(query(neither_or_both), Err(Code::InvalidQuery));
         }
     }

@@ -1,6 +1,6 @@
 //! The store's errors as problems: the one place that knows both.
 
-use engram_core::{StorageError, StoreError};
+use engram_core::{EmbeddingError, StorageError, StoreError};
 use tracing::error;
 
 use super::problem::{Code, Problem};
@@ -8,12 +8,20 @@ use super::problem::{Code, Problem};
 /// When to try again what only needs some space or a restart.
 const RETRY_AFTER_S: u32 = 5;
 
+/// What to do about an embedding of another length: it comes from another model.
+const OTHER_DIMENSION: &str = "Send the vector of the model that the store is for; GET /v1/status says its dimension. A \
+                               store for another model is made by `engram start --dimension N` on a new --data-dir.";
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = match &error {
             StoreError::Id { .. } => Code::InvalidId,
             StoreError::Content { .. } => Code::InvalidContent,
+            StoreError::When { .. } => Code::InvalidTime,
             StoreError::Metadata { .. } => Code::InvalidMetadata,
+            StoreError::Embedding(EmbeddingError::Dimension { .. }) => {
+                return Self::new(Code::InvalidEmbedding, error.to_string()).suggest(OTHER_DIMENSION);
+            }
             StoreError::Embedding(_) => Code::InvalidEmbedding,
             StoreError::Query { .. } => Code::InvalidQuery,
             StoreError::NotFound { .. } => Code::NotFound,
@@ -62,11 +70,12 @@ mod tests {
         let rows = [
             (StoreError::Id { reason: "got 0 bytes".to_owned() }, Code::InvalidId, 422),
             (StoreError::Content { got: 0 }, Code::InvalidContent, 422),
+            (StoreError::When { reason: String::new() }, Code::InvalidTime, 422),
             (StoreError::Metadata { reason: String::new() }, Code::InvalidMetadata, 422),
             (EmbeddingError::Zero.into(), Code::InvalidEmbedding, 422),
             (StoreError::Query { reason: String::new() }, Code::InvalidQuery, 422),
             (StoreError::NotFound { id: "a".to_owned() }, Code::NotFound, 404),
-            (StoreError::CapacityReached { capacity: 1 }, Code::CapacityReached, 507),
+            (StoreError::CapacityReached { capacity: 1, count: 2 }, Code::CapacityReached, 507),
             (StoreError::Setting { reason: String::new() }, Code::Internal, 500),
             (full.into(), Code::DiskFull, 507),
             (poisoned().into(), Code::LogFailed, 503),

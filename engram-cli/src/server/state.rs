@@ -12,7 +12,7 @@ use engram_core::{
 use tokio::sync::Notify;
 
 use super::metrics::Metrics;
-use crate::{config::StartConfig, service::MemoryService};
+use crate::{config::StartConfig, count::count, service::MemoryService};
 
 /// The running server, from before its memories are there.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Progress {
             return "the log is being opened".to_owned();
         };
         let percent = bytes_done.saturating_mul(100) / bytes_total.max(1);
-        format!("{records} records, {bytes_done} of {bytes_total} bytes ({percent} %)")
+        format!("{}, {bytes_done} of {bytes_total} bytes ({percent} %)", count(records, "record", "records"))
     }
 }
 

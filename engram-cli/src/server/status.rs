@@ -36,6 +36,8 @@ struct LogView {
     /// Why the log has failed, when it has.
     failure: Option<String>,
     poisoned: bool,
+    /// A write was refused for want of space, and none has succeeded since.
+    disk_full: bool,
     written_lsn: u64,
     synced_lsn: u64,
     durable_lag: u64,
@@ -58,6 +60,7 @@ struct RecoveryView {
     clean: bool,
     torn_bytes: u64,
     copied_records: u64,
+    unproven_records: u64,
     lost_records: u64,
     damaged_ranges: u64,
     /// The first hundred of them.
@@ -88,15 +91,20 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> J
         capacity,
         dimension,
         precision: precision.to_string(),
-        writes: match writes {
-            Writes::Durable => "durable",
-            Writes::Volatile => "volatile",
-            Writes::Refused => "refused",
-        },
+        writes: name_of_writes(writes),
         applied_lsn: applied_lsn.get(),
         log: LogView::new(&app, &log),
         recovery: recovery.map(RecoveryView::from),
     })
+}
+
+/// What becomes of a write now, as clients read it.
+pub(crate) const fn name_of_writes(writes: Writes) -> &'static str {
+    match writes {
+        Writes::Durable => "durable",
+        Writes::Volatile => "volatile",
+        Writes::Refused => "refused",
+    }
 }
 
 impl LogView {
@@ -107,6 +115,7 @@ impl LogView {
             on_failure: app.config.on_wal_failure.name(),
             failure: app.log_failure.cause().map(str::to_owned),
             poisoned: log.poisoned,
+            disk_full: log.disk_full,
             written_lsn: log.written_lsn,
             synced_lsn: log.synced_lsn,
             durable_lag: log.durable_lag(),
@@ -131,6 +140,7 @@ impl From<RecoveryReport> for RecoveryView {
             clean: report.clean,
             torn_bytes: report.torn_bytes,
             copied_records: report.copied_records,
+            unproven_records: report.unproven_records,
             lost_records: report.lost_records,
             damaged_ranges: report.damaged_ranges,
             damage: report.damage.iter().map(DamageView::from).collect(),

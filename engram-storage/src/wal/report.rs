@@ -63,7 +63,7 @@ pub struct RecoveryReport {
     pub copied_records: u64,
     /// The same, where no new segment could be made: they can be read now, and may vanish with the machine's power.
     pub unproven_records: u64,
-    /// Whether the log ended with the seal of a clean stop.
+    /// Whether the log ended with a seal, which proves all of it durable: after a clean stop, or a refusal on a full disk.
     pub clean: bool,
     /// Segments with damage, kept in `quarantine/` from now on.
     pub quarantined: Vec<String>,
