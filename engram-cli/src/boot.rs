@@ -134,7 +134,7 @@ fn describe(report: &RecoveryReport) -> String {
     let RecoveryReport { records, bytes, took, torn_bytes, copied_records, clean, .. } = report;
     let took_ms = took.as_secs_f64() * 1e3;
     let rate = *records as f64 / took.as_secs_f64().max(1e-6);
-    let stop = if *clean { "a clean stop" } else { "no clean stop" };
+    let stop = if *clean { "a clean stop" } else { "a kill or crash" };
     let torn = match torn_bytes {
         0 => String::new(),
         bytes => {
