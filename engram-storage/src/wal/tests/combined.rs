@@ -206,3 +206,22 @@ fn a_log_is_locked_whatever_becomes_of_the_lock_file() {
     drop(wal);
     open().unwrap();
 }
+
+#[test]
+fn a_misdirected_copy_of_an_older_record_is_damage() {
+    let disk = SimDisk::new(1);
+    let (wal, _) = open(&disk, large()).unwrap();
+    write_numbered(&wal, 0..6);
+    drop(wal);
+    let mut bytes = disk.read(&name(1)).unwrap();
+    // Record 2 where record 4 was.
+    bytes.copy_within(2 * SECTOR_LEN..3 * SECTOR_LEN, 4 * SECTOR_LEN);
+    disk.plant(&name(1), bytes);
+    let mut replayed = Vec::new();
+    let (_, report) = WalWriter::recover(Arc::new(disk), large(), Arc::default(), |header, _| {
+        replayed.push(header.lsn.get());
+        Ok::<_, StorageError>(())
+    })
+    .unwrap();
+    assert_eq!((replayed, report.lost_records), (vec![1, 2, 3, 5, 6], 1));
+}
