@@ -213,7 +213,7 @@ impl MemoryStore {
     fn durability_of(&self, lsn: Lsn) -> Durability {
         if self.log.is_none() || self.state.is_volatile(lsn) {
             Durability::Volatile
-        } else if self.metrics.snapshot().synced_lsn >= lsn.get() {
+        } else if self.metrics.synced_lsn() >= lsn {
             Durability::Synced
         } else {
             Durability::Written

@@ -127,6 +127,11 @@ fn lsn_range(first: Lsn, last: Lsn) -> String {
 }
 
 impl StorageError {
+    /// For a directory that [`RealDisk`](crate::disk::RealDisk) could not open or make.
+    pub fn bad_directory(path: impl AsRef<Path>, reason: &io::Error) -> Self {
+        Self::BadDirectory { path: path.as_ref().to_path_buf(), reason: reason.to_string() }
+    }
+
     /// Wraps the operating system's error with what was attempted on which file.
     pub(crate) fn io(operation: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
         Self::Io { operation, path: path.as_ref().to_path_buf(), source: Arc::new(source) }

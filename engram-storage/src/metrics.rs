@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::wal::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
+use crate::wal::{Lsn, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 
 /// Upper bounds of the latency buckets, in microseconds. The last bucket has none.
 const LATENCY_BOUNDS_US: [u64; 14] =
@@ -76,6 +76,16 @@ impl StorageMetrics {
             batch_sizes: self.batch_sizes.snapshot(),
             sync_latency_us: self.sync_latency_us.snapshot(),
         }
+    }
+
+    /// The last record written: survives a process crash.
+    pub fn written_lsn(&self) -> Lsn {
+        Lsn::new(self.written_lsn.load(Relaxed))
+    }
+
+    /// The last record synced: survives power loss.
+    pub fn synced_lsn(&self) -> Lsn {
+        Lsn::new(self.synced_lsn.load(Relaxed))
     }
 
     /// Whether the queue is half full or more: who appends now may soon have to wait for room. A hint for callers

@@ -62,9 +62,7 @@ impl MemoryStore {
     /// # Errors
     /// As [`with_log`](Self::with_log).
     pub fn with_wal(self, directory: impl AsRef<Path>, mode: FsyncMode) -> Result<Self, StoreError> {
-        let path = directory.as_ref();
-        let disk = RealDisk::create(path)
-            .map_err(|e| StorageError::BadDirectory { path: path.to_path_buf(), reason: e.to_string() })?;
+        let disk = RealDisk::create(&directory).map_err(|e| StorageError::bad_directory(&directory, &e))?;
         self.with_log(Arc::new(disk), WalOptions { fsync: mode, ..WalOptions::default() })
     }
 
@@ -127,7 +125,7 @@ impl MemoryStore {
     fn write_config(&self) -> Result<(), StoreError> {
         let Some(log) = &self.log else { return Ok(()) };
         let read_only = self.report.as_ref().is_some_and(|report| report.read_only.is_some());
-        if read_only || self.metrics.snapshot().written_lsn > 0 {
+        if read_only || self.metrics.written_lsn() > Lsn::ZERO {
             return Ok(());
         }
         let entry = encode(Record::Config(self.state.config()))?;

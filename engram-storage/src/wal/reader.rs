@@ -49,7 +49,7 @@ impl WalReader {
         let path = directory.as_ref();
         match RealDisk::open(path) {
             Ok(disk) => Ok(Self::open(Arc::new(disk))),
-            Err(e) => Err(StorageError::BadDirectory { path: path.to_path_buf(), reason: e.to_string() }),
+            Err(e) => Err(StorageError::bad_directory(path, &e)),
         }
     }
 

@@ -154,8 +154,7 @@ impl WalEntryHeader {
 
     /// Checks and decodes 64 bytes.
     pub(super) fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, HeaderError> {
-        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        let (u32_at, u64_at) = (|at| u32_at(bytes, at), |at| u64_at(bytes, at));
         if bytes[..4] != MAGIC {
             return Err(HeaderError::Damaged("no record starts here"));
         }
@@ -189,4 +188,14 @@ impl WalEntryHeader {
             header_crc,
         })
     }
+}
+
+/// The little-endian number at `at`, which is within `bytes`.
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The little-endian number at `at`, which is within `bytes`.
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{Lsn, SECTOR_LEN};
+use super::{
+    Lsn, SECTOR_LEN,
+    record::{u32_at, u64_at},
+};
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, DiskFile},
@@ -110,8 +113,7 @@ impl SegmentHeader {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, SegmentHeaderError> {
-        let u32_at = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        let (u32_at, u64_at) = (|at| u32_at(bytes, at), |at| u64_at(bytes, at));
         // All format versions keep magic, version and checksum where they are: another version that passes the
         // checksum is another version, one that does not is damage.
         if bytes.len() < SECTOR_LEN

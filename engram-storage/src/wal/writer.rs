@@ -186,7 +186,7 @@ impl fmt::Debug for WalWriter {
 fn open_directory(path: &Path) -> StorageResult<Arc<dyn Disk>> {
     match RealDisk::create(path) {
         Ok(disk) => Ok(Arc::new(disk)),
-        Err(e) => Err(StorageError::BadDirectory { path: path.to_path_buf(), reason: e.to_string() }),
+        Err(e) => Err(StorageError::bad_directory(path, &e)),
     }
 }
 
