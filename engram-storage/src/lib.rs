@@ -31,6 +31,8 @@
 pub mod disk;
 mod error;
 mod metrics;
+#[doc(hidden)]
+pub mod planted;
 mod wal;
 
 pub use error::{StorageError, StorageResult};

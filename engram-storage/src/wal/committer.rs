@@ -16,6 +16,7 @@ use super::{
 use crate::{
     StorageError, StorageMetrics, StorageResult,
     disk::{Disk, DiskFile},
+    planted::{Defect, planted},
 };
 
 /// How much space there must be for a disk not to be full any more.
@@ -90,6 +91,9 @@ impl Committer {
                 Request::Sync { .. } => sync_asked = true,
             }
         }
+        if planted(Defect::AckBeforeWrite) {
+            self.answer_early(group);
+        }
         let written = if appends == 0 { Ok(()) } else { self.write_group(group) };
         let disk_full = match written {
             Ok(()) => None,
@@ -102,7 +106,7 @@ impl Committer {
             }
             // The failed group may have left valid records, which must not come back. A seal over the first of them and
             // a new segment cut them off; where there is no room for one now, the next group tries again.
-            if self.segment.full_at != 0 {
+            if self.segment.full_at != 0 && !planted(Defect::RefusedNotCutOff) {
                 self.sync()?;
                 self.seal()?;
                 self.segment.full_at = 0;
@@ -139,6 +143,18 @@ impl Committer {
                 }
             }
         }
+    }
+
+    /// What [`Defect::AckBeforeWrite`] does: everybody is answered, and what is written is a copy.
+    fn answer_early(&self, group: &mut Vec<Request>) {
+        let copies = group.iter().map(|request| match request {
+            Request::Append { entry, .. } => {
+                Request::Append { entry: entry.clone(), done: Box::new(|_, _| {}) }
+            }
+            Request::Sync { .. } => Request::Sync { done: Box::new(|_| {}) },
+        });
+        let mut originals = std::mem::replace(group, copies.collect());
+        self.answer(&mut originals, self.next_lsn, None);
     }
 
     /// Writes the group's records with one write. Takes their numbers only when that worked.
@@ -184,13 +200,16 @@ impl Committer {
     }
 
     fn place(&self, lsn: Lsn, previous_crc: u32, time_us: u64) -> Place {
-        let (log_id, segment, synced_lsn) = (self.log_id, self.segment.id, self.synced_lsn);
+        let synced_lsn = if planted(Defect::PromiseStuck) { Lsn::ZERO } else { self.synced_lsn };
+        let (log_id, segment) = (self.log_id, self.segment.id);
         Place { log_id, segment, lsn, synced_lsn, time_us, previous_crc }
     }
 
     /// Writes the buffer, up to the next sector, as a group of its own.
     fn write_buffer(&mut self, operation: &'static str) -> StorageResult<()> {
-        self.buffer.resize(self.buffer.len().next_multiple_of(SECTOR_LEN), 0);
+        if !planted(Defect::SectorShared) {
+            self.buffer.resize(self.buffer.len().next_multiple_of(SECTOR_LEN), 0);
+        }
         let (file, at) = (&self.segment.file, self.segment.at);
         file.write_all_at(&self.buffer, at)
             .map_err(|e| StorageError::write(operation, self.segment_path(), e))?;
@@ -207,12 +226,26 @@ impl Committer {
             return Ok(());
         }
         let started = Instant::now();
-        self.segment.file.sync().map_err(|e| StorageError::io("sync", self.segment_path(), e))?;
+        self.sync_file()?;
         self.metrics.record_sync(started.elapsed());
         self.unsynced_since = None;
         self.synced_lsn = self.next_lsn.previous();
         self.metrics.synced_lsn.store(self.synced_lsn.get(), Relaxed);
         Ok(())
+    }
+
+    fn sync_file(&self) -> StorageResult<()> {
+        if planted(Defect::NoFsync) {
+            return Ok(());
+        }
+        let mut synced = self.segment.file.sync();
+        if planted(Defect::FsyncRetried) {
+            synced = synced.or_else(|_| self.segment.file.sync());
+        }
+        if planted(Defect::ErrorSwallowed) {
+            synced = Ok(());
+        }
+        synced.map_err(|e| StorageError::io("sync", self.segment_path(), e))
     }
 
     fn sync_deadline(&self) -> Option<Instant> {
@@ -278,7 +311,7 @@ impl Committer {
         let place = self.place(self.next_lsn.previous(), self.last_crc, now_us());
         record::encode(&mut self.buffer, &place, WalEntryType::Seal, &[]);
         match self.write_buffer("seal") {
-            Ok(()) => self.segment.file.sync().map_err(|e| StorageError::io("sync", self.segment_path(), e)),
+            Ok(()) => self.sync_file(),
             Err(error) if error.is_disk_full() => {
                 // All records are synced: the seal only helps to tell later damage from a torn tail.
                 tracing::warn!(%error, "no space for a seal");

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, DiskFile},
+    planted::{Defect, planted},
 };
 
 /// A log's segments, in order.
@@ -262,8 +263,12 @@ impl Probe {
         while following.is_some() && walk.next(Lsn::new(u64::MAX))?.is_some() {}
         let promise = start.max(walk.promise.min(limit));
         // The first gap that no promise covers, or the part of it: there the log was torn.
-        let torn = gaps.into_iter().find(|(gap, _)| gap.last_lsn > promise);
+        let torn =
+            gaps.into_iter().find(|(gap, _)| gap.last_lsn > promise || planted(Defect::DamageTakenForTorn));
         let (last, end, sealed) = match torn {
+            Some((gap, sealed)) if planted(Defect::DamageTakenForTorn) => {
+                (gap.first_lsn.previous(), gap.offset, sealed)
+            }
             Some((gap, sealed)) => (gap.first_lsn.previous().max(promise), gap.offset, sealed),
             None => (next.previous(), valid_end, sealed_at_end),
         };

@@ -15,7 +15,11 @@ use super::{
     segment::{SEGMENT_BYTES_MIN, SegmentHeader, Unnamed, is_temporary},
     walk::{LogWalk, Step},
 };
-use crate::{StorageError, StorageResult, disk::Disk};
+use crate::{
+    StorageError, StorageResult,
+    disk::Disk,
+    planted::{Defect, planted},
+};
 
 /// Damaged segments are kept here, whatever becomes of them in the log.
 const QUARANTINE: &str = "quarantine";
@@ -50,7 +54,10 @@ pub(super) fn recover<E: From<StorageError>>(
     mut replay: impl FnMut(&WalEntryHeader, &[u8]) -> Result<(), E>,
 ) -> Result<Recovered, E> {
     let started = Instant::now();
-    let layout = Layout::read(&**disk)?;
+    let mut layout = Layout::read(&**disk)?;
+    if planted(Defect::TailNotSynced) {
+        layout.promise = layout.last_lsn;
+    }
     let mut replaying = Replay {
         walk: LogWalk::new(disk, layout.log_id, &layout.segments),
         report: RecoveryReport {
@@ -98,7 +105,7 @@ pub(super) fn recover<E: From<StorageError>>(
     report.took = started.elapsed();
     Ok(Recovered {
         log_id: successor.header.log_id,
-        next_lsn: layout.last_lsn.next(),
+        next_lsn: if planted(Defect::LsnReused) { layout.last_lsn } else { layout.last_lsn.next() },
         synced_lsn,
         last_crc,
         log_bytes: report.bytes,
@@ -147,6 +154,9 @@ impl Replay<'_> {
     }
 
     fn note(&mut self, damage: super::Damage) {
+        if planted(Defect::DamageUnreported) {
+            return;
+        }
         tracing::warn!(
             segment = damage.segment.get(),
             offset = damage.offset,

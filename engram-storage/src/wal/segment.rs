@@ -9,6 +9,7 @@ use super::{
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, DiskFile},
+    planted::{Defect, planted},
 };
 
 /// The size at which a segment is full, in bytes, unless the options say otherwise.
@@ -178,9 +179,14 @@ impl Unnamed {
     pub(super) fn publish(mut self, header: &SegmentHeader) -> StorageResult<Box<dyn DiskFile>> {
         // Invariant: header and contents are synced before the rename, the rename before the first acknowledgement.
         self.write(&header.encode(), 0)?;
-        self.attempt("sync", |file| file.sync())?;
+        if !planted(Defect::NamedBeforeSynced) {
+            self.attempt("sync", |file| file.sync())?;
+        }
         self.attempt("rename", |_| self.disk.rename(&self.temporary, &header.id.file_name()))?;
         // From here on the name may be durable or not: only success is an answer.
+        if planted(Defect::NoDirectorySync) {
+            return self.file.take().ok_or(StorageError::Closed);
+        }
         self.disk.sync_dir().map_err(|e| StorageError::io("sync the directory", self.disk.path(), e))?;
         self.file.take().ok_or(StorageError::Closed)
     }
