@@ -82,9 +82,17 @@ pub enum StorageError {
         /// The limit.
         max: usize,
     },
-    /// Seals are the log's own. Nothing was written.
-    #[error("a seal is written by the log alone: append a record of another type")]
+    /// Seals and gaps are the log's own. Nothing was written.
+    #[error("a seal or a gap is written by the log alone: append a record of another type")]
     ReservedType,
+    /// Damage that a repair has no way to close. Nothing was changed.
+    #[error("{} cannot be repaired: {reason}", path.display())]
+    Unrepairable {
+        /// The segment.
+        path: PathBuf,
+        /// What is in the way.
+        reason: String,
+    },
     /// A whole and valid file of another format version: use the version of Engram that wrote it.
     #[error("{} has {what} {found}, this build reads {supported}: open it with the version of Engram that wrote it",
         path.display())]

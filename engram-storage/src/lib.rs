@@ -38,9 +38,9 @@ mod wal;
 pub use error::{StorageError, StorageResult};
 pub use metrics::{Histogram, HistogramSnapshot, MetricsSnapshot, StorageMetrics};
 pub use wal::{
-    Commit, CommitHandle, Completer, Completion, CompletionFuture, Damage, Durability, FailureHook,
-    FsyncMode, HEADER_LEN, Lsn, ProgressHook, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX, RECORD_LEN_MAX,
-    RecoveryMode, RecoveryProgress, RecoveryReport, SECTOR_LEN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN,
-    SegmentId, WalEntry, WalEntryHeader, WalEntryType, WalIterator, WalOptions, WalReader, WalRecord,
-    WalWriter,
+    Commit, CommitHandle, Completer, Completion, CompletionFuture, Damage, DamageInspection, Durability,
+    FailureHook, FsyncMode, HEADER_LEN, Inspection, Lsn, ProgressHook, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX,
+    RECORD_LEN_MAX, RecoveryMode, RecoveryPlan, RecoveryProgress, RecoveryReport, Remains, RepairStep,
+    SECTOR_LEN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SegmentId, SegmentInspection, WalEntry,
+    WalEntryHeader, WalEntryType, WalIterator, WalOptions, WalReader, WalRecord, WalRepair, WalWriter,
 };

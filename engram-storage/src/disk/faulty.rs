@@ -148,9 +148,9 @@ impl Disk for FaultyDisk {
         self.inner.rename(from, to)
     }
 
-    fn link(&self, name: &str, subdirectory: &str) -> io::Result<()> {
+    fn link(&self, name: &str, second: &str) -> io::Result<()> {
         self.strike(Operation::Link)?;
-        self.inner.link(name, subdirectory)
+        self.inner.link(name, second)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -71,12 +71,12 @@ pub trait Disk: Debug + Send + Sync {
     /// `NotFound` when there is no such file.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Gives a file a second name in a subdirectory, which is made when missing, and makes that name durable.
-    /// Does nothing when the second name exists.
+    /// Gives a file a second name, `subdirectory/name`, in a subdirectory that is made when missing, and makes that
+    /// name durable. Does nothing when the second name exists.
     ///
     /// # Errors
     /// As the operating system says.
-    fn link(&self, name: &str, subdirectory: &str) -> io::Result<()>;
+    fn link(&self, name: &str, second: &str) -> io::Result<()>;
 
     /// Removes a name. Survives a power loss after `sync_dir`.
     ///

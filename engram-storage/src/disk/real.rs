@@ -111,15 +111,16 @@ impl Disk for RealDisk {
         fs::rename(self.at(from), self.at(to))
     }
 
-    fn link(&self, name: &str, subdirectory: &str) -> io::Result<()> {
-        let directory = self.at(subdirectory);
-        match fs::create_dir(&directory) {
+    fn link(&self, name: &str, second: &str) -> io::Result<()> {
+        let second = self.at(second);
+        let directory = second.parent().unwrap_or(&self.directory);
+        match fs::create_dir(directory) {
             Ok(()) => self.sync_dir()?,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
         }
-        match fs::hard_link(self.at(name), directory.join(name)) {
-            Ok(()) => sync_directory(&directory),
+        match fs::hard_link(self.at(name), &second) {
+            Ok(()) => sync_directory(directory),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(e) => Err(e),
         }

@@ -343,12 +343,11 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn link(&self, name: &str, subdirectory: &str) -> io::Result<()> {
+    fn link(&self, name: &str, second: &str) -> io::Result<()> {
         let mut state = self.operate()?;
         let inode = state.inode(name)?;
-        let second = format!("{subdirectory}/{name}");
-        state.names.entry(second.clone()).or_insert(inode);
-        state.durable_names.entry(second).or_insert(inode);
+        state.names.entry(second.to_owned()).or_insert(inode);
+        state.durable_names.entry(second.to_owned()).or_insert(inode);
         Ok(())
     }
 

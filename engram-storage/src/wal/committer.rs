@@ -76,8 +76,24 @@ impl Committer {
                 return Err(self.poison(error, &mut group));
             }
         }
-        let closed = self.sync().and_then(|()| self.seal());
-        closed.map_err(|error| self.poison(error, &mut group))
+        self.end().map_err(|error| self.poison(error, &mut group))
+    }
+
+    /// Ends the log with a seal, in a segment of its own: that one's header says where the records end, so that
+    /// nothing of them can go missing unnoticed.
+    fn end(&mut self) -> StorageResult<()> {
+        self.sync()?;
+        self.spare = None;
+        if self.segment.at > SECTOR_LEN as u64 {
+            match self.rotate() {
+                Ok(()) => {}
+                Err(error) if error.is_disk_full() => {
+                    tracing::warn!(%error, "no space for a segment that says where the log ends");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.seal()
     }
 
     /// Writes a group, syncs it as the mode says, and answers its requests. Those that an error leaves in `group`

@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Damage, Lsn, SECTOR_LEN, SegmentId,
-    record::WalEntryType,
     report::RecoveryReport,
     scan::{Found, Scanner},
     segment::{SegmentHeader, SegmentHeaderError},
@@ -82,7 +81,8 @@ impl Layout {
                 let reason =
                     if foreign { "header of another log or segment" } else { "segment header checksum" };
                 let (first_lsn, last_lsn) = (Lsn::FIRST, Lsn::ZERO); // what is lost shows when it is walked
-                layout.damage.push(Damage { segment: candidate.id, offset: 0, first_lsn, last_lsn, reason });
+                let (segment, end) = (candidate.id, SECTOR_LEN as u64);
+                layout.damage.push(Damage { segment, offset: 0, end, first_lsn, last_lsn, reason });
             }
         }
         // From the last to the first, since each is bounded by the one after it.
@@ -231,8 +231,8 @@ fn first_record(
     let mut scanner = Scanner::new(Arc::clone(file), log_id, id, end);
     loop {
         match scanner.next() {
-            // A seal has the number of the record before it.
-            Ok(Some(Found::Record { header, .. })) if header.entry_type == WalEntryType::Seal => {
+            // A mark has the number of the record before it.
+            Ok(Some(Found::Record { header, .. })) if header.entry_type.is_mark() => {
                 return Ok(Some(header.lsn.next()));
             }
             Ok(Some(Found::Record { header, .. })) => return Ok(Some(header.lsn)),
@@ -254,7 +254,7 @@ impl Probe {
         while let Some(step) = walk.next(limit)? {
             match step {
                 Step::Damage(damage) if damage.lost_records() > 0 => gaps.push((damage, walk.sealed)),
-                Step::Damage(_) | Step::Record(_) => {}
+                Step::Damage(_) | Step::Gap(_) | Step::Record(_) => {}
             }
         }
         let (next, valid_end, seen_end) = (walk.expected, walk.valid_end, walk.seen_end);

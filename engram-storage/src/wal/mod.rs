@@ -2,17 +2,19 @@
 //!
 //! From the bottom up: `record` and `segment` are the bytes; `scan` finds records in a segment, `walk` puts them
 //! in order and names what is missing, `layout` says which bytes of which segment count; `recovery` turns a
-//! directory into a log that can be written; `queue`, `committer` and `spare` are the writing side, `writer` and
+//! directory into a log that can be written; `inspect` looks at all of it, `repair` makes a damaged one sound; `queue`, `committer` and `spare` are the writing side, `writer` and
 //! `reader` what callers see.
 
 mod committer;
 mod completion;
+mod inspect;
 mod layout;
 mod options;
 mod queue;
 mod reader;
 mod record;
 mod recovery;
+mod repair;
 mod report;
 mod scan;
 mod segment;
@@ -25,11 +27,14 @@ mod writer;
 use std::fmt;
 
 pub use completion::{Commit, CommitHandle, Completer, Completion, CompletionFuture, Durability};
+pub use inspect::{DamageInspection, Inspection, Remains, SegmentInspection};
 pub use options::{FailureHook, FsyncMode, ProgressHook, RecoveryMode, WalOptions};
 pub use queue::{QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
 pub use reader::{WalIterator, WalReader, WalRecord};
 use record::RECORD_VERSION;
 pub use record::{HEADER_LEN, RECORD_LEN_MAX, WalEntry, WalEntryHeader, WalEntryType};
+pub use recovery::RecoveryPlan;
+pub use repair::{RepairStep, WalRepair};
 pub use report::{Damage, RecoveryProgress, RecoveryReport};
 pub use segment::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SegmentId};
 pub use writer::WalWriter;

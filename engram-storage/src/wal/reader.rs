@@ -3,9 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Lsn,
+    Inspection, Lsn, RecoveryMode, RecoveryPlan, SegmentId, WalOptions,
     layout::Layout,
     record::{WalEntryHeader, WalEntryType},
+    recovery,
     walk::{LogWalk, Step},
 };
 use crate::{
@@ -18,6 +19,10 @@ use crate::{
 pub struct WalRecord {
     /// Its header.
     pub header: WalEntryHeader,
+    /// The segment that it was read from.
+    pub segment: SegmentId,
+    /// Where in that segment's file it starts, in bytes.
+    pub offset: u64,
     /// What the caller appended.
     pub payload: Vec<u8>,
 }
@@ -56,6 +61,24 @@ impl WalReader {
     /// A reader of the log on `disk`.
     pub fn open(disk: Arc<dyn Disk>) -> Self {
         Self { disk }
+    }
+
+    /// Looks at all of the log: its segments, its damage, what is torn or missing. A server may be writing it: what looks
+    /// damaged is looked at again.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`], [`StorageError::UnsupportedFormat`]; [`StorageError::RecoveryRefused`] when so much of it is
+    /// unreadable that nothing can be said about the rest.
+    pub fn inspect(&self) -> StorageResult<Inspection> {
+        Inspection::of(&self.disk)
+    }
+
+    /// What opening the log for writing in this mode would find and do.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect).
+    pub fn plan_recovery(&self, mode: RecoveryMode) -> StorageResult<RecoveryPlan> {
+        recovery::plan(&self.disk, &WalOptions { recovery: mode, ..WalOptions::default() })
     }
 
     /// All records in order, read as they are asked for. What a torn tail left is passed over; damage to what was
@@ -126,8 +149,13 @@ impl Iterator for WalIterator {
                         reason: damage.reason,
                     })
                 }
+                Ok(Some(Step::Gap(_))) => {
+                    self.state = State::Walking { walk, last_lsn };
+                    return self.next();
+                }
                 Ok(Some(Step::Record(header))) => {
-                    let record = WalRecord { header, payload: walk.payload().to_vec() };
+                    let (segment, offset) = walk.record_at().unwrap_or((SegmentId::FIRST, 0));
+                    let record = WalRecord { header, segment, offset, payload: walk.payload().to_vec() };
                     self.state = State::Walking { walk, last_lsn };
                     Ok(record)
                 }

@@ -16,7 +16,8 @@ const MAGIC: [u8; 4] = *b"eRec";
 pub(super) const RECORD_VERSION: u8 = 1;
 const CRC_AT: usize = HEADER_LEN - 4;
 
-/// What a record is about. The log carries the number and, but for [`Seal`](Self::Seal), does not act on it.
+/// What a record is about. The log carries the number and, but for [`Seal`](Self::Seal) and [`Gap`](Self::Gap), does
+/// not act on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WalEntryType {
@@ -26,16 +27,25 @@ pub enum WalEntryType {
     MemoryForget,
     /// Properties of the store as a whole.
     StoreConfig,
+    /// Written by a repair: all records up to its number that are not there are lost, and known to be. What its payload
+    /// holds is not looked at.
+    Gap,
     /// Written by a clean stop: all records before it are durable. Has no payload and no number of its own.
     Seal,
 }
 
 impl WalEntryType {
+    /// Whether it is the log's own, with no number of its own: no caller may append it.
+    pub(super) const fn is_mark(self) -> bool {
+        matches!(self, Self::Gap | Self::Seal)
+    }
+
     const fn to_u8(self) -> u8 {
         match self {
             Self::MemoryStore => 1,
             Self::MemoryForget => 2,
             Self::StoreConfig => 3,
+            Self::Gap => 254,
             Self::Seal => 255,
         }
     }
@@ -45,6 +55,7 @@ impl WalEntryType {
             1 => Some(Self::MemoryStore),
             2 => Some(Self::MemoryForget),
             3 => Some(Self::StoreConfig),
+            254 => Some(Self::Gap),
             255 => Some(Self::Seal),
             _ => None,
         }

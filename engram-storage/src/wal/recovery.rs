@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Damaged segments are kept here, whatever becomes of them in the log.
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
 
 /// In a small log, so many lost records are tolerated even if they are more than one in a hundred.
 const LOST_RECORDS_TOLERATED: u64 = 8;
@@ -58,20 +58,7 @@ pub(super) fn recover<E: From<StorageError>>(
     if planted(Defect::TailNotSynced) {
         layout.promise = layout.last_lsn;
     }
-    let mut replaying = Replay {
-        walk: LogWalk::new(disk, layout.log_id, &layout.segments),
-        report: RecoveryReport {
-            segments: layout.segments.len() as u64,
-            bytes: layout.bytes(),
-            last_lsn: layout.last_lsn,
-            torn_bytes: layout.torn_bytes,
-            clean: layout.sealed,
-            ..RecoveryReport::default()
-        },
-        damaged: BTreeSet::new(),
-        options,
-    };
-    layout.damage.iter().cloned().for_each(|damage| replaying.note(damage));
+    let mut replaying = Replay::new(disk, options, &layout);
     replaying.run(layout.promise, &mut replay)?;
     replaying.judge()?;
     let successor = Successor::new(disk, options, &layout, &replaying.walk);
@@ -114,6 +101,41 @@ pub(super) fn recover<E: From<StorageError>>(
     })
 }
 
+/// What a start would find and do.
+#[derive(Debug, Clone)]
+pub struct RecoveryPlan {
+    /// As the start would report it: [`copied_records`](RecoveryReport::copied_records) would be copied, and so on.
+    pub report: RecoveryReport,
+    /// Why it would refuse to start, in this mode.
+    pub refused: Option<String>,
+    /// The segment that it would begin.
+    pub new_segment: SegmentId,
+    /// The first record that it would copy into that segment or write to it.
+    pub first_lsn: Lsn,
+}
+
+/// What [`recover`] would do, without doing it and without the directory's lock.
+pub(super) fn plan(disk: &Arc<dyn Disk>, options: &WalOptions) -> StorageResult<RecoveryPlan> {
+    let started = Instant::now();
+    let layout = Layout::read(&**disk)?;
+    let mut replaying = Replay::new(disk, options, &layout);
+    let mut ignore = |_: &WalEntryHeader, _: &[u8]| Ok::<(), StorageError>(());
+    replaying.run(layout.promise, &mut ignore)?;
+    let refused = match replaying.judge() {
+        Ok(()) => None,
+        Err(StorageError::RecoveryRefused { reason, .. }) => Some(reason),
+        Err(error) => return Err(error),
+    };
+    let proven_records = replaying.report.records;
+    replaying.run(layout.last_lsn, &mut ignore)?;
+    let mut report = replaying.report;
+    report.copied_records = report.records - proven_records;
+    report.quarantined = replaying.damaged.iter().map(|id| id.file_name()).collect();
+    report.took = started.elapsed();
+    let new_segment = layout.newest.map_or(SegmentId::FIRST, SegmentId::next);
+    Ok(RecoveryPlan { report, refused, new_segment, first_lsn: layout.promise.next() })
+}
+
 /// The pass over all records.
 struct Replay<'o> {
     walk: LogWalk,
@@ -122,7 +144,25 @@ struct Replay<'o> {
     options: &'o WalOptions,
 }
 
-impl Replay<'_> {
+impl<'o> Replay<'o> {
+    fn new(disk: &Arc<dyn Disk>, options: &'o WalOptions, layout: &Layout) -> Self {
+        let mut replay = Self {
+            walk: LogWalk::new(disk, layout.log_id, &layout.segments),
+            report: RecoveryReport {
+                segments: layout.segments.len() as u64,
+                bytes: layout.bytes(),
+                last_lsn: layout.last_lsn,
+                torn_bytes: layout.torn_bytes,
+                clean: layout.sealed,
+                ..RecoveryReport::default()
+            },
+            damaged: BTreeSet::new(),
+            options,
+        };
+        layout.damage.iter().cloned().for_each(|damage| replay.note(damage));
+        replay
+    }
+
     fn run<E: From<StorageError>>(
         &mut self,
         limit: Lsn,
@@ -131,6 +171,7 @@ impl Replay<'_> {
         while let Some(step) = self.walk.next(limit)? {
             match step {
                 Step::Damage(damage) => self.note(damage),
+                Step::Gap(records) => self.report.declared_lost += records,
                 Step::Record(header) => {
                     replay(&header, self.walk.payload())?;
                     self.report.records += 1;
@@ -194,7 +235,7 @@ impl Replay<'_> {
     /// Gives each damaged segment a second name, so that nothing that later cuts the log can remove its bytes.
     fn quarantine(&mut self, disk: &dyn Disk) {
         for name in self.damaged.iter().map(|id| id.file_name()) {
-            match disk.link(&name, QUARANTINE) {
+            match disk.link(&name, &format!("{QUARANTINE}/{name}")) {
                 Ok(()) => self.report.quarantined.push(name),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {} // a segment that is missing
                 // The segment itself stays where it is: this is no loss, and no reason not to start.

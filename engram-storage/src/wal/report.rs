@@ -14,6 +14,8 @@ pub struct Damage {
     pub segment: SegmentId,
     /// Where the damage starts, in bytes from the start of the segment's file.
     pub offset: u64,
+    /// Where it ends; at `offset` when no bytes are there at all.
+    pub end: u64,
     /// The first record that is lost.
     pub first_lsn: Lsn,
     /// The last record that is lost; before `first_lsn` when none is.
@@ -53,6 +55,8 @@ pub struct RecoveryReport {
     pub last_lsn: Lsn,
     /// Acknowledged records that could not be read.
     pub lost_records: u64,
+    /// Records lost before, which a repair has declared to be.
+    pub declared_lost: u64,
     /// Where and why, for the first hundred damaged ranges.
     pub damage: Vec<Damage>,
     /// How many damaged ranges there are in all.

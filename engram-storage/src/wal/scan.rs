@@ -111,6 +111,11 @@ impl Scanner {
         Ok(Some(Found::Record { at, next, header, padding_is_zero }))
     }
 
+    /// Where the record that [`next`](Self::next) found last starts.
+    pub(super) fn record_at(&self) -> u64 {
+        self.record.0
+    }
+
     /// The payload of the record that [`next`](Self::next) found last.
     pub(super) fn payload(&self) -> &[u8] {
         let (at, len) = self.record;

@@ -43,6 +43,11 @@ impl SegmentId {
         Self(self.0 + 1)
     }
 
+    /// The number before this one; of the first, itself.
+    pub(super) const fn previous(self) -> Self {
+        if self.0 > 1 { Self(self.0 - 1) } else { self }
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is asked for")]
     pub(super) const fn low(self) -> u32 {
         self.0 as u32
@@ -157,11 +162,16 @@ pub(super) struct Unnamed {
 impl Unnamed {
     /// Makes an empty file for the segment `id`.
     pub(super) fn create(disk: &Arc<dyn Disk>, id: SegmentId) -> StorageResult<Self> {
-        let temporary = id.file_name() + TEMPORARY;
+        let temporary = Self::temporary_name(id);
         match disk.create(&temporary) {
             Ok(file) => Ok(Self { disk: Arc::clone(disk), temporary, file: Some(file) }),
             Err(e) => Err(StorageError::write("create", disk.path().join(&temporary), e)),
         }
+    }
+
+    /// The name of the segment `id` before it is published.
+    pub(super) fn temporary_name(id: SegmentId) -> String {
+        id.file_name() + TEMPORARY
     }
 
     /// Takes over the file that was made ready as [`SPARE_NAME`].

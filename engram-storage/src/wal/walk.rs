@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    Damage, Lsn, RECORD_VERSION, SegmentId,
+    Damage, HEADER_LEN, Lsn, RECORD_VERSION, SegmentId,
     record::{WalEntryHeader, WalEntryType},
     scan::{Found, Scanner},
 };
@@ -37,6 +37,8 @@ pub(super) struct Segment {
 pub(super) enum Step {
     /// The next record; the walk's `payload` has its bytes.
     Record(WalEntryHeader),
+    /// So many records that a repair has declared lost.
+    Gap(u64),
     /// Bytes that are no record, or records that are not there, or both.
     Damage(Damage),
 }
@@ -111,7 +113,11 @@ impl SegmentWalk {
                         continue;
                     }
                     let is_seal = header.entry_type == WalEntryType::Seal;
-                    let missing_to = if is_seal { header.lsn } else { header.lsn.previous() };
+                    let missing_to = match header.entry_type {
+                        WalEntryType::Seal => header.lsn,
+                        WalEntryType::Gap => Lsn::ZERO,
+                        _ => header.lsn.previous(),
+                    };
                     if self.pending.is_some() || missing_to >= self.expected {
                         self.scanner.rewind(at);
                         return Ok(Some(Step::Damage(self.damage(at, missing_to))));
@@ -124,7 +130,14 @@ impl SegmentWalk {
                     self.sealed = is_seal;
                     (self.valid_end, self.seen_end) = (next, next);
                     if !padding_is_zero {
-                        self.pending = Some((next, "padding after a record"));
+                        let end = at + HEADER_LEN as u64 + u64::from(header.payload_len);
+                        self.pending = Some((end, "padding after a record"));
+                    }
+                    if header.entry_type == WalEntryType::Gap {
+                        let declared = header.lsn.next().get().saturating_sub(self.expected.get());
+                        self.expected = self.expected.max(header.lsn.next());
+                        self.previous = None; // what comes next links to a record that is gone
+                        return Ok(Some(Step::Gap(declared)));
                     }
                     if !is_seal {
                         self.expected = header.lsn.next();
@@ -141,6 +154,11 @@ impl SegmentWalk {
         self.scanner.payload()
     }
 
+    /// Where the record that [`next`](Self::next) returned last starts.
+    pub(super) fn record_at(&self) -> u64 {
+        self.scanner.record_at()
+    }
+
     /// Where the walk is.
     pub(super) fn position(&self) -> u64 {
         self.scanner.position()
@@ -153,7 +171,7 @@ impl SegmentWalk {
 
     /// Why a whole record is not the next one.
     fn misfit(&self, header: &WalEntryHeader) -> Option<&'static str> {
-        if header.entry_type == WalEntryType::Seal {
+        if header.entry_type.is_mark() {
             return (header.lsn < self.expected.previous()).then_some("seal of an earlier record");
         }
         if header.lsn < self.expected {
@@ -170,7 +188,7 @@ impl SegmentWalk {
         let (offset, reason) = self.pending.take().unwrap_or((at, "records are missing"));
         let first_lsn = self.expected;
         self.expected = first_lsn.max(missing_to.next());
-        Damage { segment: self.segment.id, offset, first_lsn, last_lsn: missing_to, reason }
+        Damage { segment: self.segment.id, offset, end: at, first_lsn, last_lsn: missing_to, reason }
     }
 
     /// At the end of a segment whose last record is known, that record must have come.
@@ -185,8 +203,10 @@ impl SegmentWalk {
             self.pending.get_or_insert((self.segment.end, "not the records that the next segment follows"));
             self.segment.last = None; // say it once
         }
-        let incomplete = self.pending.is_some() || missing_to >= self.expected;
-        incomplete.then(|| self.damage(self.scanner.position(), missing_to))
+        if missing_to >= self.expected {
+            self.pending.get_or_insert((self.valid_end, "records are missing"));
+        }
+        self.pending.is_some().then(|| self.damage(self.scanner.position(), missing_to))
     }
 }
 
@@ -249,6 +269,7 @@ impl LogWalk {
         (start > first_lsn).then(|| Damage {
             segment: id,
             offset: 0,
+            end: 0,
             first_lsn,
             last_lsn: start.previous(),
             reason,
@@ -258,6 +279,11 @@ impl LogWalk {
     /// The payload of the record that [`next`](Self::next) returned last.
     pub(super) fn payload(&self) -> &[u8] {
         self.current.as_ref().map_or(&[], SegmentWalk::payload)
+    }
+
+    /// Where the record that [`next`](Self::next) returned last starts: its segment, and bytes from that one's start.
+    pub(super) fn record_at(&self) -> Option<(SegmentId, u64)> {
+        self.current.as_ref().map(|walk| (walk.segment.id, walk.record_at()))
     }
 
     /// The segment that the walk is in, and where in it: what was delivered lies before that.

@@ -12,7 +12,7 @@ use super::{
     Commit, CommitHandle, Completion, FsyncMode, RECORD_LEN_MAX, RecoveryReport, WalOptions,
     committer::Committer,
     queue::{Queue, Request},
-    record::{WalEntry, WalEntryHeader, WalEntryType},
+    record::{WalEntry, WalEntryHeader},
     recovery::{Recovered, recover},
     spare::Spare,
 };
@@ -121,7 +121,7 @@ impl WalWriter {
         if len > RECORD_LEN_MAX {
             return on_commit(&entry, Err(StorageError::RecordTooLarge { len, max: RECORD_LEN_MAX }));
         }
-        if entry.entry_type == WalEntryType::Seal {
+        if entry.entry_type.is_mark() {
             return on_commit(&entry, Err(StorageError::ReservedType));
         }
         if let Err((request, reason)) = self.queue.push(Request::Append { entry, done: Box::new(on_commit) })
@@ -190,7 +190,7 @@ fn open_directory(path: &Path) -> StorageResult<Arc<dyn Disk>> {
     }
 }
 
-fn lock(disk: &dyn Disk) -> StorageResult<DiskLock> {
+pub(super) fn lock(disk: &dyn Disk) -> StorageResult<DiskLock> {
     disk.lock().map_err(|e| {
         if e.kind() == io::ErrorKind::WouldBlock {
             let holder = e.get_ref().map(ToString::to_string).filter(|pid| !pid.is_empty());

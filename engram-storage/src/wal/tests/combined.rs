@@ -144,13 +144,17 @@ fn another_logs_segment_is_never_taken_for_ours() {
         disk
     };
     let (ours, theirs) = (make("ours"), make("theirs"));
-    for segment in [1, 2] {
+    let with_theirs = |segment| {
         let disk = copy_of(&ours);
         disk.plant(&name(segment), theirs.read(&name(segment)).unwrap());
-        let refused =
-            recover(&disk, RecoveryMode::SkipCorrupt).map(|found| found.report.records).unwrap_err();
-        assert!(matches!(refused, StorageError::RecoveryRefused { .. }), "{refused}");
-    }
+        recover(&disk, RecoveryMode::SkipCorrupt)
+    };
+    let refused = with_theirs(1).map(|found| found.report.records).unwrap_err();
+    assert!(matches!(refused, StorageError::RecoveryRefused { .. }), "{refused}");
+    // The second was begun by the stop, and holds no record.
+    let found = with_theirs(2).unwrap();
+    assert_eq!((found.payloads.len(), found.report.lost_records, found.report.damaged_ranges), (20, 0, 2));
+    assert!(found.payloads.values().all(|payload| payload.starts_with(b"ours")));
 }
 
 #[test]

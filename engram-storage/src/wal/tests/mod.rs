@@ -5,6 +5,7 @@ mod commit;
 mod damage;
 mod failure;
 mod format;
+mod operator;
 
 use std::{
     collections::BTreeMap,
