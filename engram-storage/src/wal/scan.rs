@@ -41,7 +41,7 @@ pub(super) struct Scanner {
 impl Scanner {
     /// Scans `segment` from its first record up to `end`, or to the end of the file if that comes first.
     pub(super) fn new(file: Arc<dyn DiskFile>, log_id: u64, segment: SegmentId, end: u64) -> Self {
-        Self { window: Window::new(file), log_id, segment, at: SECTOR_LEN as u64, end, record: (0, 0) }
+        Self { window: Window::new(file, end), log_id, segment, at: SECTOR_LEN as u64, end, record: (0, 0) }
     }
 
     /// Where the scan is.
@@ -155,18 +155,23 @@ struct Window {
     buffer: Vec<u8>,
     start: u64,
     filled: usize,
+    /// Where what is looked at ends.
+    end: u64,
 }
 
 impl Window {
-    fn new(file: Arc<dyn DiskFile>) -> Self {
-        Self { file, buffer: Vec::new(), start: 0, filled: 0 }
+    fn new(file: Arc<dyn DiskFile>, end: u64) -> Self {
+        Self { file, buffer: Vec::new(), start: 0, filled: 0, end }
     }
 
     /// `len` bytes at `at`; fewer only at the end of the file.
     fn bytes(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
         let inside = at >= self.start && at + len as u64 <= self.start + self.filled as u64;
         if !inside {
-            self.buffer.resize(self.buffer.len().max(READ_LEN).max(len), 0);
+            // A log has many small segments: no more is read, nor room made for more, than there is.
+            let ahead =
+                usize::try_from(self.end.saturating_sub(at)).map_or(READ_LEN, |left| left.min(READ_LEN));
+            self.buffer.resize(ahead.max(len), 0);
             self.start = at;
             self.filled = 0; // in case the read fails
             self.filled = self.file.read_full_at(&mut self.buffer, at)?;
