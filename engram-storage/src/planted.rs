@@ -32,8 +32,6 @@ pub enum Defect {
     LsnReused,
     /// A group shares its first sector with the end of the group before.
     SectorShared,
-    /// What a full disk refused is not cut off.
-    RefusedNotCutOff,
 }
 
 #[cfg(feature = "planted-defects")]
@@ -47,7 +45,7 @@ mod switch {
 
     impl Defect {
         /// All of them.
-        pub const ALL: [Self; 14] = [
+        pub const ALL: [Self; 13] = [
             Self::NoFsync,
             Self::AckBeforeWrite,
             Self::NoDirectorySync,
@@ -61,7 +59,6 @@ mod switch {
             Self::DamageUnreported,
             Self::LsnReused,
             Self::SectorShared,
-            Self::RefusedNotCutOff,
         ];
     }
 

@@ -122,7 +122,7 @@ impl Committer {
             }
             // The failed group may have left valid records, which must not come back. A seal over the first of them and
             // a new segment cut them off; where there is no room for one now, the next group tries again.
-            if self.segment.full_at != 0 && !planted(Defect::RefusedNotCutOff) {
+            if self.segment.full_at != 0 {
                 self.sync()?;
                 self.seal()?;
                 self.segment.full_at = 0;

@@ -1,0 +1,87 @@
+//! Logs whose bytes change while nobody looks.
+
+use engram_core::{FsyncMode, StorageError, StoreError, storage::disk::SimDisk};
+
+use super::{
+    Crashes,
+    client::{Contents, contents},
+    open,
+};
+use crate::random::Random;
+
+const MEMORIES: u64 = 25;
+
+/// One log, stopped or killed, of which bits flip, ranges are wiped and ends are cut off. A start refuses it, or shows
+/// what was there and reports what is not; never anything else.
+pub(crate) fn rot(seed: u64, crashes: &Crashes) {
+    let mut random = Random::new(seed);
+    let disk = SimDisk::new(seed);
+    let store = open(&disk, FsyncMode::PerWrite).unwrap();
+    for n in 0..MEMORIES {
+        let content = format!("{n}: {}", "rot ".repeat(random.below(120) as usize));
+        store.store(engram_core::Episode::text(format!("id {n}"), content)).unwrap();
+    }
+    let written = contents(&store);
+    // Killed, it has no witness for its end: the last record may go as a torn one.
+    let clean = random.below(2) == 0;
+    if !clean {
+        disk.power_off();
+    }
+    drop(store);
+    disk.restart();
+    let files: Vec<(String, Vec<u8>)> = disk
+        .file_names()
+        .into_iter()
+        .filter_map(|name| disk.read(&name).map(|bytes| (name, bytes)))
+        .collect();
+    for round in 0..20 {
+        let rotten = SimDisk::new(seed);
+        for (name, bytes) in &files {
+            rotten.plant(name, bytes.clone());
+        }
+        let (name, bytes) = &files[random.below(files.len() as u64) as usize];
+        let mut bytes = bytes.clone();
+        let used = bytes.iter().rposition(|&byte| byte != 0).unwrap_or(0) as u64 + 1;
+        let at = random.below(used) as usize;
+        match random.below(4) {
+            0 => bytes.truncate(at),
+            1 => {
+                let end = (at + 1 + random.below(2000) as usize).min(bytes.len());
+                bytes[at..end].fill(0);
+            }
+            _ => bytes[at] ^= 1 << random.below(8),
+        }
+        let is_newest = files.last().is_some_and(|(last, _)| last == name);
+        rotten.plant(name, bytes);
+        crashes.add();
+        let context = format!("rot of seed {seed}, round {round}, {name} at {at}");
+        judge(&rotten, &written, !clean && is_newest, &context);
+    }
+}
+
+fn judge(disk: &SimDisk, written: &Contents, end_is_open: bool, context: &str) {
+    let store = match open(disk, FsyncMode::PerWrite) {
+        Ok(store) => store,
+        Err(StoreError::Storage(StorageError::RecoveryRefused { .. })) => return,
+        Err(other) => panic!("{context}: {other}"),
+    };
+    let found = contents(&store);
+    for (id, memory) in &found {
+        assert_eq!(Some(memory), written.get(id), "{context}: {id} is not what was stored");
+    }
+    let missing = (written.len() - found.len()) as u64;
+    let report = store.status().recovery.unwrap();
+    if end_is_open {
+        let silent = report.lost_records == 0 && report.torn_bytes == 0 && report.damaged_ranges == 0;
+        // Without a witness, space that was wiped looks like space that was never written.
+        assert!(report.lost_records <= missing + 1, "{context}: {report}");
+        assert!(
+            missing == 0 || !silent || store.status().applied_lsn.get() < MEMORIES + 1,
+            "{context}: {report}"
+        );
+    } else {
+        // The configuration is a record, too.
+        let lost = report.lost_records;
+        assert!(lost == missing || lost == missing + 1, "{context}: {missing} are missing, {report}");
+    }
+}
