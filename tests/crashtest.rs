@@ -338,6 +338,32 @@ fn a_second_signal_ends_it_at_once_and_the_next_test_puts_things_right() {
 }
 
 #[test]
+fn a_server_that_outlives_a_killed_test_is_named() {
+    let parent = parent();
+    let directory = parent.path().join("crashtest");
+    let server = loop {
+        let mut running = Running::start(&directory, &["--rounds", "1000000"]);
+        running.wait_until("its first round", || directory.join("data/1/wal/LOCK").exists());
+        running.signal("KILL");
+        running.0.wait().unwrap();
+        let again = Running::start(&directory, &["--rounds", "1"]).wait();
+        // It may have been killed while there was no server: then the next test goes on as if nothing had been.
+        if again.code == Some(75) {
+            break again.said.split("process ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+        }
+        again.expect(0);
+    };
+    assert!(Command::new("kill").args(["-KILL", &server]).status().unwrap().success());
+    let mut free = Command::new(env!("CARGO_BIN_EXE_engram"));
+    free.arg("crashtest").arg(&directory).args(["--rounds", "1"]);
+    // It is gone soon: it is not our child, to be waited for.
+    while free.output().unwrap().status.code() == Some(75) {
+        thread::sleep(POLL);
+    }
+    assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[test]
 fn a_power_cut_command_that_fails_ends_it() {
     let parent = parent();
     let directory = parent.path().join("crashtest");

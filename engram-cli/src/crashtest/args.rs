@@ -12,9 +12,10 @@ Examples:
   sudo engram crashtest ./crashtest --power-cut ext4
   engram crashtest ./crashtest --seed 2271560481 --json > report.json
 
-A kill shows that nothing waits in the process when it is acknowledged. Only a cut of the power shows that it is on the
-disk: the built-in one takes a file system of its own in a file in DIR, so it tests Engram and the kernel, and not the
-disk below. --power-cut-command is for a disk of yours that can be switched off.
+A kill shows that nothing waits in the process when it is acknowledged; only a cut of the power
+shows that it is on the disk. The built-in cut is of a file system of its own, in a file in DIR: it
+tests Engram and the kernel, and not the disk below. --power-cut-command is for a disk of yours that
+can be switched off.
 
 Exit codes:
   0   nothing was lost, also when Ctrl-C ended it before the last round

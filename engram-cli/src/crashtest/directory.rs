@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Write as _},
     path::{Path, PathBuf},
     process,
@@ -138,9 +138,8 @@ impl Stores {
         Ok(())
     }
 
-    /// The bytes that the present one takes on the disk.
+    /// The bytes of the present one's files.
     pub(super) fn bytes(&self) -> io::Result<u64> {
-        use std::os::unix::fs::MetadataExt as _;
         let mut bytes = 0;
         let mut directories = vec![self.data_dir()];
         while let Some(directory) = directories.pop() {
@@ -148,7 +147,7 @@ impl Stores {
                 let entry = entry?;
                 match entry.metadata() {
                     Ok(metadata) if metadata.is_dir() => directories.push(entry.path()),
-                    Ok(metadata) => bytes += metadata.blocks() * 512,
+                    Ok(metadata) => bytes += metadata.len(),
                     // The server renames files meanwhile.
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                     Err(e) => return Err(e),
@@ -184,11 +183,27 @@ fn check_is_ours(path: &Path) -> Result<(), Failure> {
     }
     if is_marked && let Some(pid) = running(&path.join(MARKER)) {
         let message = format!("{} is in use by another crash test, process {pid}", path.display());
-        let help =
-            format!("wait for it, or remove {} if that process is another one", path.join(MARKER).display());
-        return Err(Failure::new(Exit::Locked, message).help(help));
+        return Err(Failure::new(Exit::Locked, message)
+            .help("wait for it, or choose another directory; if that process is none, remove this one"));
+    }
+    if let Some(server) = server_left(path) {
+        let message =
+            format!("a server of an earlier crash test is still running in {}: {server}", path.display());
+        return Err(Failure::new(Exit::Locked, message).help("end it first"));
     }
     Ok(())
+}
+
+/// The server that a test has left when it was killed itself, if there is one: it still has its log's lock.
+fn server_left(path: &Path) -> Option<String> {
+    let stores = [path.join(STORES), path.join(MOUNT_POINT).join(STORES)];
+    let mut stores = stores.iter().filter_map(|stores| fs::read_dir(stores).ok()).flatten().flatten();
+    stores.find_map(|store| {
+        let log = store.path().join("wal");
+        let is_locked = matches!(File::open(&log).ok()?.try_lock(), Err(TryLockError::WouldBlock));
+        let holder = || fs::read_to_string(log.join("LOCK")).unwrap_or_default();
+        is_locked.then(|| format!("process {}", holder().trim()))
+    })
 }
 
 /// The process that a marker names, if there is one now. No file is locked: the disk under test may be unmounted.

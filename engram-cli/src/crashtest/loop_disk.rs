@@ -7,6 +7,8 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use rustix::process::geteuid;
@@ -21,6 +23,10 @@ use crate::exit::{Exit, Failure};
 /// The size of the image. XFS wants 300 MiB. The file has holes: it takes what is used of it.
 const IMAGE_BYTES: u64 = 384 << 20;
 
+/// How long somebody else may keep it from being unmounted, and how often that is tried.
+const UNMOUNT_TIME_MAX: Duration = Duration::from_secs(5);
+const UNMOUNT_RETRY: Duration = Duration::from_millis(20);
+
 /// The file systems that can be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileSystem {
@@ -33,6 +39,7 @@ pub(super) enum FileSystem {
 pub(super) struct LoopDisk {
     image: PathBuf,
     mount_point: PathBuf,
+    is_mounted: bool,
     emergency: Emergency,
 }
 
@@ -42,10 +49,11 @@ impl LoopDisk {
         if !geteuid().is_root() {
             return Err(cannot("it needs root, to mount a file system"));
         }
-        let disk = Self {
+        let mut disk = Self {
             image: directory.join(IMAGE),
             mount_point: directory.join(MOUNT_POINT),
             emergency: emergency.clone(),
+            is_mounted: false,
         };
         let made = File::create(&disk.image).and_then(|image| image.set_len(IMAGE_BYTES));
         made.and_then(|()| fs::create_dir(&disk.mount_point)).map_err(|e| {
@@ -68,7 +76,7 @@ impl LoopDisk {
 
     /// Cuts the power, and gives it back: what was not synced is gone. Nobody may be writing: a sync that overlaps the cut
     /// can return although its data are gone, which is a fault of this way to cut and none of a disk.
-    pub(super) fn cut(&self) -> Result<(), Failure> {
+    pub(super) fn cut(&mut self) -> Result<(), Failure> {
         let cut =
             going_down::cut(&self.mount_point).map_err(|e| format!("the file system did not go down: {e}"));
         cut.and_then(|()| self.unmount()).and_then(|()| self.mount()).map_err(|reason| {
@@ -76,15 +84,29 @@ impl LoopDisk {
         })
     }
 
-    fn mount(&self) -> Result<(), String> {
+    fn mount(&mut self) -> Result<(), String> {
         self.emergency.set_mount(Some(&self.mount_point));
         let arguments =
             ["-o".as_ref(), "loop".as_ref(), self.image.as_os_str(), self.mount_point.as_os_str()];
-        run("mount", &arguments).inspect_err(|_| self.emergency.set_mount(None))
+        let mounted = run("mount", &arguments);
+        self.is_mounted = mounted.is_ok();
+        if !self.is_mounted {
+            self.emergency.set_mount(None);
+        }
+        mounted
     }
 
-    fn unmount(&self) -> Result<(), String> {
-        run("umount", &[self.mount_point.as_os_str()])?;
+    /// Others may hold it for a moment: whoever looks at all mounts does.
+    fn unmount(&mut self) -> Result<(), String> {
+        let until = Instant::now() + UNMOUNT_TIME_MAX;
+        loop {
+            match run("umount", &[self.mount_point.as_os_str()]) {
+                Ok(()) => break,
+                Err(reason) if Instant::now() > until => return Err(reason),
+                Err(_) => sleep(UNMOUNT_RETRY),
+            }
+        }
+        self.is_mounted = false;
         self.emergency.set_mount(None);
         Ok(())
     }
@@ -92,7 +114,7 @@ impl LoopDisk {
 
 impl Drop for LoopDisk {
     fn drop(&mut self) {
-        if self.unmount().is_err() {
+        if self.is_mounted && self.unmount().is_err() {
             unmount_when_free(&self.mount_point);
         }
     }

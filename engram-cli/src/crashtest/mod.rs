@@ -34,19 +34,25 @@ use std::{
 pub(crate) use args::CrashtestArgs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use self::{directory::Directory, emergency::Emergency, power::Power, report::Report, run::Run};
+use self::{
+    directory::Directory,
+    emergency::Emergency,
+    power::Power,
+    report::Report,
+    run::{Broken, Run},
+};
 use crate::exit::{Exit, Failure};
 
 /// Runs the test, prints its report, and leaves nothing behind unless something was lost.
 pub(crate) fn run(args: &CrashtestArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let seed = args.seed.unwrap_or_else(random::new_seed);
+    // Before anything that may fail by chance. Whoever closed stderr does not want to know.
+    drop(writeln!(io::stderr(), "seed {seed} (to repeat its choices: --seed {seed})"));
     let bar = progress_bar(args);
     let emergency = Emergency::default();
     emergency.watch(bar.clone())?;
     let mut directory = Directory::take(&args.dir)?;
-    // The seed comes before anything that may fail by chance. Whoever closed stderr does not want to know.
-    drop(writeln!(io::stderr(), "seed {seed} (to repeat its choices: --seed {seed})"));
     let mut report = empty_report(args, seed, &directory);
     let (outcome, evidence) = {
         let power = Power::of_args(args, directory.path(), &emergency)?;
@@ -63,24 +69,27 @@ pub(crate) fn run(args: &CrashtestArgs) -> Result<(), Failure> {
     bar.finish_and_clear();
     report.seconds = started.elapsed().as_secs_f64();
     report.interrupted = emergency.is_asked() && report.rounds < report.rounds_asked;
-    if report.lost > 0 || outcome.as_ref().is_err_and(|error| error.is_of_server) {
-        let json = report.json().unwrap_or_default();
-        for (name, text) in evidence.iter().chain([&("report.json", json)]) {
-            directory.keep(name, text).map_err(|e| {
-                let message = format!("cannot write {name} into {}: {e}", directory.evidence().display());
-                Failure::new(Exit::Failure, message)
-            })?;
-        }
-    }
-    if report.rounds > 0 || report.lost > 0 {
+    if outcome.is_ok() || report.rounds > 0 || report.lost > 0 {
         print(&report, args.json)?;
     }
-    let place = || format!("all of it is kept in {}", directory.path().display());
     if report.lost > 0 {
         let message = format!("LOST: {} not as acknowledged (seed {seed})", report.lost);
-        return Err(Failure::new(Exit::Damaged, message).help(place()));
+        return Err(Failure::new(Exit::Damaged, message).help(keep(&mut directory, &evidence, &report)));
     }
-    outcome.map_err(|error| if error.is_of_server { error.failure.help(place()) } else { error.failure })
+    outcome.map_err(|Broken { failure, is_of_server }| {
+        if is_of_server { failure.help(keep(&mut directory, &evidence, &report)) } else { failure }
+    })
+}
+
+/// Keeps what the test has made, with the evidence beside it; says where.
+fn keep(directory: &mut Directory, evidence: &[(&str, String)], report: &Report) -> String {
+    let json = report.json().unwrap_or_default();
+    let report = ("report.json", json);
+    let mut files = evidence.iter().chain([&report]);
+    // On a full disk the store itself is the best evidence.
+    let kept = files.try_for_each(|(name, text)| directory.keep(name, text));
+    let but = kept.err().map_or(String::new(), |e| format!(" (but not all of the servers' logs: {e})"));
+    format!("all of it is kept in {}{but}", directory.path().display())
 }
 
 fn empty_report(args: &CrashtestArgs, seed: u64, directory: &Directory) -> Report {
@@ -110,7 +119,7 @@ fn empty_report(args: &CrashtestArgs, seed: u64, directory: &Directory) -> Repor
 fn progress_bar(args: &CrashtestArgs) -> ProgressBar {
     let is_seen = !args.json && io::stderr().is_terminal();
     let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(args.rounds), target);
+    let bar = ProgressBar::with_draw_target(Some(args.rounds), target).with_message("starting");
     // A template that were wrong would leave the plain bar.
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} rounds, {msg}, {eta} to go") {
         bar.set_style(style);

@@ -60,7 +60,7 @@ impl Power {
     }
 
     /// Cuts it, if it is to be cut, and gives it back.
-    pub(super) fn cut(&self) -> Result<(), Failure> {
+    pub(super) fn cut(&mut self) -> Result<(), Failure> {
         match self {
             Self::Stays(_) => Ok(()),
             Self::Loop(disk) => disk.cut(),

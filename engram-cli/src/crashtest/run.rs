@@ -26,7 +26,7 @@ use crate::{
     exit::{Exit, Failure},
 };
 
-/// Bytes on the disk after which a store is given up for a new one: a log only grows, and so does its recovery.
+/// Bytes of its files after which a store is given up for a new one: a log only grows, and so does its recovery.
 const STORE_BYTES_MAX: u64 = 64 << 20;
 
 /// Embeddings that each check reads.
@@ -123,7 +123,7 @@ impl<'a> Run<'a> {
                 break;
             }
             let mut random = Random::of_part(self.seed, round, DIRECTOR);
-            self.load(ready, round, &mut random)?;
+            let broken = self.load(ready, round, &mut random);
             self.power.cut()?;
             if random.one_in(KILL_OF_START_ONE_IN) {
                 self.kill_a_start(&mut random)?;
@@ -136,6 +136,8 @@ impl<'a> Run<'a> {
             let Some(restarted) = restarted else { return Ok(()) };
             self.recoveries.push(restarted.took);
             ready = restarted;
+            // What was acknowledged before is there; it ends here all the same.
+            broken?;
             if self.stores.bytes().map_err(|e| Broken::disk(&e))? > STORE_BYTES_MAX {
                 let Some(new) = self.renew(ready, round)? else { return Ok(()) };
                 ready = new;
@@ -231,9 +233,11 @@ impl<'a> Run<'a> {
             let message = format!("cannot test a server that does not start: {found}");
             return Err(Failure::new(Exit::Failure, message).into());
         }
-        let memories = count(self.model.present().count(), "memory", "memories");
-        let expected = format!("a start that recovers {memories}");
+        let memories = self.model.present().count();
+        let expected = format!("a start that recovers {}", count(memories, "memory", "memories"));
         self.report.add_losses(vec![Loss { id: None, lsn: None, expected, found }], round);
+        // One loss tells of them all.
+        self.report.lost = self.report.lost.max(memories as u64);
         Ok(())
     }
 
