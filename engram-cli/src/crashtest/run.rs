@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Bytes of its files after which a store is given up for a new one: a log only grows, and so does its recovery.
-const STORE_BYTES_MAX: u64 = 64 << 20;
+const STORE_BYTES_MAX: u64 = 32 << 20;
 
 /// Embeddings that each check reads.
 const EMBEDDINGS_SAMPLED: usize = 24;
