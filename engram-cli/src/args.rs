@@ -13,6 +13,8 @@ use clap::{
 };
 use engram_core::{FsyncMode, Precision, RecoveryMode};
 
+use crate::crashtest::CrashtestArgs;
+
 /// A durable memory server for AI agents and applications.
 ///
 /// Stores what happened, recalls it by meaning, by words and by time, and never loses a memory that it has
@@ -67,6 +69,8 @@ fn name_variable(mut error: clap::Error, command: &Command, words: &[OsString]) 
 pub(crate) enum Verb {
     /// Run the server.
     Start(StartArgs),
+    /// Kill a server under load, again and again, and check that nothing acknowledged is lost.
+    Crashtest(CrashtestArgs),
 }
 
 const START_EXAMPLES: &str = "\
@@ -161,6 +165,7 @@ mod tests {
         let words = ["engram", "start"].iter().chain(flags);
         Args::try_parse_from(words).map(|args| match args.verb {
             Verb::Start(args) => args,
+            Verb::Crashtest(_) => panic!("another verb"),
         })
     }
 

@@ -115,7 +115,7 @@ mod tests {
 
     fn config(flags: &[&str]) -> Result<StartConfig, Failure> {
         let words = ["engram", "start"].iter().chain(flags);
-        let Verb::Start(args) = Args::try_parse_from(words).unwrap().verb;
+        let Verb::Start(args) = Args::try_parse_from(words).unwrap().verb else { panic!("not start") };
         StartConfig::from_args(args).map(|(config, _)| config)
     }
 

@@ -19,7 +19,7 @@ pub(crate) enum Exit {
     Failure = 1,
     /// The command line made no sense.
     Usage = 2,
-    /// The log is damaged beyond what may be skipped, or another version wrote it.
+    /// The log is damaged beyond what may be skipped, or another version wrote it; or a crash test has found a loss.
     Damaged = 65,
     /// The address to listen on cannot be had.
     CannotListen = 69,

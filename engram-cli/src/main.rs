@@ -7,12 +7,14 @@
 //! - [`start`] wires `engram start` together, [`boot`] opens the store for it, [`signals`] and [`logging`] are its
 //!   ears and its voice, [`files`] the room it has, [`count`] its grammar;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
-//! - [`server`] is HTTP: the accept loop, the routes, the problems.
+//! - [`server`] is HTTP: the accept loop, the routes, the problems;
+//! - [`crashtest`] is `engram crashtest`, which runs the server as a user would, and kills it.
 
 mod args;
 mod boot;
 mod config;
 mod count;
+mod crashtest;
 mod exit;
 mod files;
 mod logging;
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     };
     let outcome = match args.verb {
         Verb::Start(args) => start::run(args),
+        Verb::Crashtest(args) => crashtest::run(&args),
     };
     match outcome {
         Ok(()) => Exit::Ok.into(),
