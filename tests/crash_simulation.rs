@@ -10,33 +10,11 @@
 mod random;
 mod simulation;
 
-use std::{
-    num::NonZeroUsize,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    thread,
-};
-
 use random::{count, seed};
-use simulation::{Crashes, cut_everywhere, live, live_weakly, rot};
+use simulation::{Crashes, cut_everywhere, live, live_weakly, play, rot};
 
 /// Seeds that found a defect once; each is played by every part.
 const REGRESSIONS: [u64; 0] = [];
-
-/// Plays the numbers from 0 on, on all cores, as long as `go_on` says so. A panic of one is a panic of all.
-fn play(go_on: impl Fn(u64) -> bool + Sync, one: impl Fn(u64) + Sync) {
-    let next = AtomicU64::new(0);
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, NonZeroUsize::get) {
-            scope.spawn(|| {
-                while let number = next.fetch_add(1, Relaxed)
-                    && go_on(number)
-                {
-                    one(number);
-                }
-            });
-        }
-    });
-}
 
 /// Plays until there were so many crashes in a hundred of `ENGRAM_CRASHES`.
 fn until_enough(percent: u64, one: fn(u64, &Crashes)) {
@@ -46,11 +24,7 @@ fn until_enough(percent: u64, one: fn(u64, &Crashes)) {
         one(seed, &crashes);
     }
     let enough = count("ENGRAM_CRASHES", 200_000) * percent / 100;
-    // From far apart, so that two runs with different seeds do not play the same.
-    play(
-        |_| crashes.get() < enough,
-        |number| one(seed.wrapping_add(number.wrapping_mul(0x9e37_79b9)), &crashes),
-    );
+    play(seed, || crashes.get() < enough, |seed| one(seed, &crashes));
     println!("{} crashes, nothing lost", crashes.get());
 }
 

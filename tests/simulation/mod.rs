@@ -2,13 +2,19 @@
 //!
 //! Each function plays what follows from its seed, and panics when something is lost.
 
+#![allow(dead_code, reason = "each test plays a part of it")]
+
 mod client;
 mod lives;
 mod rot;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
 };
 
 use engram_core::{
@@ -32,6 +38,21 @@ impl Crashes {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+}
+
+/// Plays seeds that follow from `seed`, on all cores, as long as `go_on` says so. A panic of one is a panic of all.
+pub(crate) fn play(seed: u64, go_on: impl Fn() -> bool + Sync, one: impl Fn(u64) + Sync) {
+    // Far apart, so that two runs with seeds close to each other do not play the same.
+    let next = AtomicU64::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+            scope.spawn(|| {
+                while go_on() {
+                    one(next.fetch_add(1, Relaxed));
+                }
+            });
+        }
+    });
 }
 
 fn open(disk: &SimDisk, fsync: FsyncMode) -> Result<MemoryStore, StoreError> {

@@ -4,10 +4,14 @@ use std::hash::{BuildHasher as _, RandomState};
 
 /// The seed that `ENGRAM_SEED` asks for, or a new one; printed either way.
 pub(crate) fn seed() -> u64 {
-    let seed = std::env::var("ENGRAM_SEED")
-        .map_or_else(|_| RandomState::new().hash_one(0), |seed| seed.parse().unwrap());
+    let seed = std::env::var("ENGRAM_SEED").map_or_else(|_| new_seed(), |seed| seed.parse().unwrap());
     println!("ENGRAM_SEED={seed}");
     seed
+}
+
+/// A seed that nobody asked for.
+pub(crate) fn new_seed() -> u64 {
+    RandomState::new().hash_one(0)
 }
 
 /// How often to try: as often as the variable says, or `default` times.
