@@ -4,7 +4,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, reason = "a test")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is there to be read")]
-
 #![allow(dead_code, reason = "each test uses a part of the harness")]
 
 #[path = "support/random.rs"]
@@ -132,19 +131,15 @@ fn simulate(seed: u64, enough: u64) -> Result<String, String> {
         5 => live_weakly(seed, &all),
         _ => rot(seed, &all),
     };
-        let played = catch_unwind(AssertUnwindSafe(|| {
-            play(
-                seed,
-                || all.get() < until,
-                |seed| {
-                    one(seed, &all);
-                    bar.set_position(all.get());
-                },
-            );
-        }));
-        // What was lost is said where it was found, with its seed.
-        played.map_err(|_| format!("something was lost, see above; {} crashes", all.get()))?;
-    }
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let go_on = || all.get() < enough;
+        play(seed, go_on, |seed| {
+            one(seed);
+            bar.set_position(all.get());
+        });
+    }));
+    // What was lost is said where it was found, with its seed.
+    played.map_err(|_| format!("something was lost, see above; {} crashes", all.get()))?;
     bar.finish();
     Ok(format!("{} crashes", all.get()))
 }
