@@ -1,7 +1,7 @@
 //! Defects planted on purpose, so that the tests can show that they would find them.
 //!
 //! Each is one line at the place in the code that it spoils. Without the feature `planted-defects`, which only tests
-//! turn on, [`planted`] is a constant `false` and nothing of this is in the program.
+//! turn on, `planted()` is a constant `false` and nothing of this is in the program.
 
 /// One thing done wrong, as real logs have done it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
