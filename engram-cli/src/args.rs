@@ -13,7 +13,10 @@ use clap::{
 };
 use engram_core::{FsyncMode, Precision, RecoveryMode};
 
-use crate::crashtest::CrashtestArgs;
+use crate::{
+    crashtest::CrashtestArgs,
+    operator::{RecoverArgs, RepairArgs, VerifyArgs, WalVerb},
+};
 
 /// A durable memory server for AI agents and applications.
 ///
@@ -30,11 +33,15 @@ impl Args {
     /// Reads the command line, the program's name first, and the environment.
     pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().collect();
-        let mut command = Self::command().mut_subcommands(|verb| verb.mut_args(without_empty_variable));
+        let mut command = without_empty_variables(Self::command());
         let matches = command.try_get_matches_from_mut(&words);
         let args = matches.and_then(|matches| Self::from_arg_matches(&matches));
         args.map_err(|error| name_variable(error.format(&mut command), &command, &words))
     }
+}
+
+fn without_empty_variables(command: Command) -> Command {
+    command.mut_args(without_empty_variable).mut_subcommands(without_empty_variables)
 }
 
 /// An empty variable is one that is not set: whoever writes `${ENGRAM_FSYNC:-}` in a compose file means that.
@@ -49,7 +56,7 @@ fn name_variable(mut error: clap::Error, command: &Command, words: &[OsString]) 
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg).filter(|_| is_of_value) else {
         return error;
     };
-    let mut args = command.get_subcommands().flat_map(Command::get_arguments);
+    let mut args = arguments(command).into_iter();
     let Some(arg) = args.find(|arg| arg.to_string() == *flag) else { return error };
     let typed = arg.get_long().map(|long| format!("--{long}"));
     let is_typed = |word: &OsString| {
@@ -64,11 +71,26 @@ fn name_variable(mut error: clap::Error, command: &Command, words: &[OsString]) 
     error
 }
 
+/// All arguments of all verbs.
+fn arguments(command: &Command) -> Vec<&Arg> {
+    let below = command.get_subcommands().flat_map(arguments);
+    command.get_arguments().chain(below).collect()
+}
+
 /// What to do: one variant a verb, one module each.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run the server.
     Start(StartArgs),
+    /// Check that all of a log can be read: every segment, record, checksum and promise.
+    Verify(VerifyArgs),
+    /// Look into a log.
+    #[command(subcommand)]
+    Wal(WalVerb),
+    /// Tell what a start would recover, and what it would lose, before it does.
+    Recover(RecoverArgs),
+    /// Make a damaged log sound again, without what is lost.
+    Repair(RepairArgs),
     /// Kill a server under load, again and again, and check that nothing acknowledged is lost.
     Crashtest(CrashtestArgs),
 }
@@ -165,7 +187,7 @@ mod tests {
         let words = ["engram", "start"].iter().chain(flags);
         Args::try_parse_from(words).map(|args| match args.verb {
             Verb::Start(args) => args,
-            Verb::Crashtest(_) => panic!("another verb"),
+            other => panic!("another verb: {other:?}"),
         })
     }
 

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The directory of the log, in the data directory.
-const LOG_DIRECTORY: &str = "wal";
+pub(crate) const LOG_DIRECTORY: &str = "wal";
 
 /// What a log filter may say without naming a module.
 const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];

@@ -8,6 +8,8 @@
 //!   ears and its voice, [`files`] the room it has, [`count`] its grammar;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems;
+//! - [`operator`] is what an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, and
+//!   [`recovery_view`] what they and the server say of a recovery;
 //! - [`crashtest`] is `engram crashtest`, which runs the server as a user would, and kills it.
 
 mod args;
@@ -18,6 +20,8 @@ mod crashtest;
 mod exit;
 mod files;
 mod logging;
+mod operator;
+mod recovery_view;
 mod server;
 mod service;
 mod signals;
@@ -35,6 +39,10 @@ fn main() -> ExitCode {
     };
     let outcome = match args.verb {
         Verb::Start(args) => start::run(args),
+        Verb::Verify(args) => operator::verify(&args),
+        Verb::Wal(verb) => operator::wal(&verb),
+        Verb::Recover(args) => operator::recover(&args),
+        Verb::Repair(args) => operator::repair(&args),
         Verb::Crashtest(args) => crashtest::run(&args),
     };
     match outcome {

@@ -21,6 +21,7 @@
 //! # Ok(()) }
 //! ```
 
+mod audit;
 mod confidence;
 mod embedding;
 mod episode;
@@ -38,6 +39,7 @@ mod top_k;
 mod vector;
 mod words;
 
+pub use audit::{Change, LogAudit};
 /// The time type of this crate's API.
 pub use chrono;
 pub use confidence::{Confidence, InvalidConfidence};

@@ -40,6 +40,19 @@ pub(crate) struct Config {
     pub(crate) precision: Precision,
 }
 
+impl Config {
+    /// How a store was made, where the first record of its log says so; should that one be lost, the first vector does.
+    pub(crate) fn of_first(record: &Record) -> Option<Self> {
+        match record {
+            Record::Config(config) => Some(*config),
+            Record::Store(StoreRecord { vector: Some(vector), .. }) => {
+                Some(Self { dimension: vector.dimension(), precision: vector.precision() })
+            }
+            Record::Store(_) | Record::Forget { .. } => None,
+        }
+    }
+}
+
 /// Why a payload is no record: what was expected, and what came.
 pub(crate) type PayloadError = String;
 
@@ -153,6 +166,18 @@ pub(crate) fn decode(entry_type: WalEntryType, payload: &[u8]) -> Result<Record,
         }
         other => Err(format!("expected a record of a memory, got {other:?}")),
     }
+}
+
+/// The id in a payload that may be damaged, as far as one can still be read there.
+pub(crate) fn id_in_remains(entry_type: WalEntryType, payload: &[u8]) -> Option<String> {
+    let description = match entry_type {
+        WalEntryType::MemoryStore => payload.get(1 + size_of::<u32>()..)?,
+        WalEntryType::MemoryForget => payload.get(1..)?,
+        _ => return None,
+    };
+    // Both begin with the space and the id.
+    let (_, id): (String, String) = options().allow_trailing_bytes().deserialize(description).ok()?;
+    Some(id)
 }
 
 fn write(value: &impl Serialize) -> Result<Vec<u8>, PayloadError> {

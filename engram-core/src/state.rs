@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use dashmap::DashMap;
 use engram_storage::{Lsn, WalEntryType};
 
@@ -172,12 +172,9 @@ impl State {
                 check_space(lsn, &space)?;
                 self.apply_forget(&id)
             }
-            Record::Config(config) if config == self.config => Outcome::Unchanged,
             Record::Config(config) => {
-                return Err(StoreError::Record {
-                    lsn,
-                    reason: format!("the store changes to {config:?} here"),
-                });
+                check_config(lsn, config, self.config)?;
+                Outcome::Unchanged
             }
         };
         self.applied_lsn.store(lsn.get(), SeqCst);
@@ -185,21 +182,14 @@ impl State {
     }
 
     fn apply_store(&self, lsn: Lsn, record: StoreRecord) -> Result<Outcome, StoreError> {
-        let unreadable = |reason: String| StoreError::Record { lsn, reason };
-        check_space(lsn, &record.space)?;
-        let Config { dimension, precision } = self.config;
-        if let Some(vector) = &record.vector {
-            vector.check(dimension, precision).map_err(|e| unreadable(e.to_string()))?;
-        }
-        let when = DateTime::from_timestamp_micros(record.when_us)
-            .ok_or_else(|| unreadable(format!("a time of {} µs since 1970", record.when_us)))?;
+        let (when, confidence) = check(lsn, &record, self.config)?;
         let before = self.memories.get(&record.id);
         let memory = Arc::new(Memory {
             id: before.as_ref().map_or_else(|| Arc::from(record.id), |entry| Arc::clone(&entry.memory.id)),
             lsn,
             when,
             content: record.content.into_boxed_str(),
-            confidence: Confidence::new(record.confidence).map_err(|e| unreadable(e.to_string()))?,
+            confidence,
             metadata: record.metadata,
             has_embedding: record.vector.is_some(),
         });
@@ -291,7 +281,31 @@ impl State {
     }
 }
 
-fn check_space(lsn: Lsn, space: &str) -> Result<(), StoreError> {
+/// Whether a memory of the log can be in a store of this form; its time and its confidence.
+pub(crate) fn check(
+    lsn: Lsn,
+    record: &StoreRecord,
+    config: Config,
+) -> Result<(DateTime<Utc>, Confidence), StoreError> {
+    let unreadable = |reason: String| StoreError::Record { lsn, reason };
+    check_space(lsn, &record.space)?;
+    if let Some(vector) = &record.vector {
+        vector.check(config.dimension, config.precision).map_err(|e| unreadable(e.to_string()))?;
+    }
+    let when = DateTime::from_timestamp_micros(record.when_us)
+        .ok_or_else(|| unreadable(format!("a time of {} µs since 1970", record.when_us)))?;
+    Ok((when, Confidence::new(record.confidence).map_err(|e| unreadable(e.to_string()))?))
+}
+
+/// A store stays as it was made.
+pub(crate) fn check_config(lsn: Lsn, config: Config, made_with: Config) -> Result<(), StoreError> {
+    if config == made_with {
+        return Ok(());
+    }
+    Err(StoreError::Record { lsn, reason: format!("the store changes to {config:?} here") })
+}
+
+pub(crate) fn check_space(lsn: Lsn, space: &str) -> Result<(), StoreError> {
     if space == SPACE {
         return Ok(());
     }

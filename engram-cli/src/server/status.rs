@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use engram_core::{
-    StoreStatus, Writes,
-    storage::{Damage, MetricsSnapshot, RecoveryReport},
-};
+use engram_core::{StoreStatus, Writes, storage::MetricsSnapshot};
 use serde::Serialize;
 
 use super::{extract::Ready, state::App};
+use crate::recovery_view::RecoveryView;
 
 /// The answer to `GET /v1/status`.
 #[derive(Debug, Serialize)]
@@ -48,36 +46,6 @@ struct LogView {
     rotations: u64,
     queue_depth: u64,
     queue_bytes: u64,
-}
-
-/// What the last start found in the log.
-#[derive(Debug, Serialize)]
-struct RecoveryView {
-    segments: u64,
-    records: u64,
-    bytes: u64,
-    last_lsn: u64,
-    clean: bool,
-    torn_bytes: u64,
-    copied_records: u64,
-    unproven_records: u64,
-    lost_records: u64,
-    damaged_ranges: u64,
-    /// The first hundred of them.
-    damage: Vec<DamageView>,
-    quarantined: Vec<String>,
-    read_only: Option<String>,
-    took_ms: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct DamageView {
-    segment: u64,
-    offset: u64,
-    first_lsn: u64,
-    last_lsn: u64,
-    lost_records: u64,
-    reason: &'static str,
 }
 
 /// `GET /v1/status`
@@ -126,40 +94,6 @@ impl LogView {
             rotations: log.rotations,
             queue_depth: log.queue_depth,
             queue_bytes: log.queue_bytes,
-        }
-    }
-}
-
-impl From<RecoveryReport> for RecoveryView {
-    fn from(report: RecoveryReport) -> Self {
-        Self {
-            segments: report.segments,
-            records: report.records,
-            bytes: report.bytes,
-            last_lsn: report.last_lsn.get(),
-            clean: report.clean,
-            torn_bytes: report.torn_bytes,
-            copied_records: report.copied_records,
-            unproven_records: report.unproven_records,
-            lost_records: report.lost_records,
-            damaged_ranges: report.damaged_ranges,
-            damage: report.damage.iter().map(DamageView::from).collect(),
-            quarantined: report.quarantined,
-            read_only: report.read_only,
-            took_ms: report.took.as_secs_f64() * 1e3,
-        }
-    }
-}
-
-impl From<&Damage> for DamageView {
-    fn from(damage: &Damage) -> Self {
-        Self {
-            segment: damage.segment.get(),
-            offset: damage.offset,
-            first_lsn: damage.first_lsn.get(),
-            last_lsn: damage.last_lsn.get(),
-            lost_records: damage.lost_records(),
-            reason: damage.reason,
         }
     }
 }

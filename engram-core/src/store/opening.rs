@@ -11,7 +11,7 @@ use super::{LogFailure, MemoryStore, encode};
 use crate::{
     FsyncMode, Precision, StoreError,
     embedding::DIMENSION_MAX,
-    payload::{self, Config, Record, StoreRecord},
+    payload::{self, Config, Record},
     state::State,
 };
 
@@ -93,14 +93,8 @@ impl MemoryStore {
     /// The first record of a log says how the store was made; should it be lost, the first vector does. Says whether
     /// that is known now.
     fn adopt(&mut self, first: Result<Record, String>, lsn: Lsn) -> Result<bool, StoreError> {
-        let config = match first {
-            Ok(Record::Config(config)) => config,
-            Ok(Record::Store(StoreRecord { vector: Some(vector), .. })) => {
-                Config { dimension: vector.dimension(), precision: vector.precision() }
-            }
-            Ok(Record::Store(_) | Record::Forget { .. }) => return Ok(false),
-            Err(reason) => return Err(StoreError::Record { lsn, reason }),
-        };
+        let first = first.map_err(|reason| StoreError::Record { lsn, reason })?;
+        let Some(config) = Config::of_first(&first) else { return Ok(false) };
         let mismatch = |setting, stored: String, requested: String| {
             Err(StoreError::SettingMismatch { setting, stored, requested })
         };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Damage, Lsn, SegmentId,
+    Damage, Lsn, ProgressHook, RecoveryProgress, SegmentId,
     layout::Layout,
     record::{HEADER_LEN, WalEntryHeader},
     scan::{Found, Scanner},
@@ -14,6 +14,9 @@ use crate::{StorageError, StorageResult, disk::Disk};
 
 /// A log that is being written is looked at again when it seems damaged: what was read at two moments may not fit.
 const LOOKS_MAX: usize = 4;
+
+/// How often progress is told, in records.
+const PROGRESS_RECORDS: u64 = 8192;
 
 /// What a look at a whole log found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -97,10 +100,10 @@ impl Inspection {
         self.damage.is_empty()
     }
 
-    pub(super) fn of(disk: &Arc<dyn Disk>) -> StorageResult<Self> {
+    pub(super) fn of(disk: &Arc<dyn Disk>, on_progress: Option<&ProgressHook>) -> StorageResult<Self> {
         let mut before = None;
         for _ in 1..LOOKS_MAX {
-            let now = Self::look(disk);
+            let now = Self::look(disk, on_progress);
             let agrees = match (&before, &now) {
                 (_, Ok(now)) if now.is_sound() => true,
                 (Some(Ok(before)), Ok(now)) => Self::damage_of(before) == Self::damage_of(now),
@@ -112,14 +115,14 @@ impl Inspection {
             }
             before = Some(now);
         }
-        Self::look(disk)
+        Self::look(disk, on_progress)
     }
 
     fn damage_of(&self) -> Vec<&Damage> {
         self.damage.iter().map(|found| &found.damage).collect()
     }
 
-    fn look(disk: &Arc<dyn Disk>) -> StorageResult<Self> {
+    fn look(disk: &Arc<dyn Disk>, on_progress: Option<&ProgressHook>) -> StorageResult<Self> {
         let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
         let mut temporary: Vec<String> = names.into_iter().filter(|name| is_temporary(name)).collect();
         temporary.sort_unstable();
@@ -141,7 +144,7 @@ impl Inspection {
         for damage in &layout.damage {
             inspection.note(&mut segments, damage.clone(), None, Vec::new());
         }
-        inspection.walk(disk, &layout, &mut segments)?;
+        inspection.walk(disk, &layout, &mut segments, on_progress)?;
         inspection.segments = segments.into_values().collect();
         Ok(inspection)
     }
@@ -151,7 +154,9 @@ impl Inspection {
         disk: &Arc<dyn Disk>,
         layout: &Layout,
         segments: &mut BTreeMap<SegmentId, SegmentInspection>,
+        on_progress: Option<&ProgressHook>,
     ) -> StorageResult<()> {
+        let bytes_total = layout.bytes();
         let mut walk = LogWalk::new(disk, layout.log_id, &layout.segments);
         let (mut last_time, mut waiting) = (None, self.damage.len());
         while let Some(step) = walk.next(layout.last_lsn)? {
@@ -167,6 +172,11 @@ impl Inspection {
                         && let Some(segment) = segments.get_mut(&id)
                     {
                         segment.add(&header);
+                    }
+                    if let Some(tell) = on_progress.filter(|_| self.records.is_multiple_of(PROGRESS_RECORDS))
+                    {
+                        let bytes_done = walk.bytes_done();
+                        tell(RecoveryProgress { records: self.records, bytes_done, bytes_total });
                     }
                 }
                 Step::Gap(records) => self.declared_lost += records,

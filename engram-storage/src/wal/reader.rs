@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Inspection, Lsn, RecoveryMode, RecoveryPlan, SegmentId, WalOptions,
+    Inspection, Lsn, ProgressHook, RecoveryMode, RecoveryPlan, SegmentId, WalOptions,
     layout::Layout,
     record::{WalEntryHeader, WalEntryType},
     recovery,
@@ -40,9 +40,10 @@ impl WalRecord {
 }
 
 /// Reads the log in a directory, which a writer may have open at the same time.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WalReader {
     disk: Arc<dyn Disk>,
+    on_progress: Option<ProgressHook>,
 }
 
 impl WalReader {
@@ -60,7 +61,13 @@ impl WalReader {
 
     /// A reader of the log on `disk`.
     pub fn open(disk: Arc<dyn Disk>) -> Self {
-        Self { disk }
+        Self { disk, on_progress: None }
+    }
+
+    /// With somebody who is told how far an inspection or a plan is.
+    #[must_use]
+    pub fn on_progress(self, hook: ProgressHook) -> Self {
+        Self { on_progress: Some(hook), ..self }
     }
 
     /// Looks at all of the log: its segments, its damage, what is torn or missing. A server may be writing it: what looks
@@ -70,7 +77,7 @@ impl WalReader {
     /// [`StorageError::Io`], [`StorageError::UnsupportedFormat`]; [`StorageError::RecoveryRefused`] when so much of it is
     /// unreadable that nothing can be said about the rest.
     pub fn inspect(&self) -> StorageResult<Inspection> {
-        Inspection::of(&self.disk)
+        Inspection::of(&self.disk, self.on_progress.as_ref())
     }
 
     /// What opening the log for writing in this mode would find and do.
@@ -78,7 +85,8 @@ impl WalReader {
     /// # Errors
     /// As [`inspect`](Self::inspect).
     pub fn plan_recovery(&self, mode: RecoveryMode) -> StorageResult<RecoveryPlan> {
-        recovery::plan(&self.disk, &WalOptions { recovery: mode, ..WalOptions::default() })
+        let on_progress = self.on_progress.clone();
+        recovery::plan(&self.disk, &WalOptions { recovery: mode, on_progress, ..WalOptions::default() })
     }
 
     /// All records in order, read as they are asked for. What a torn tail left is passed over; damage to what was
@@ -93,6 +101,12 @@ impl WalReader {
             Err(error) => State::Failed(error),
         };
         WalIterator { disk: Arc::clone(&self.disk), state }
+    }
+}
+
+impl std::fmt::Debug for WalReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WalReader").field("disk", &self.disk).finish_non_exhaustive()
     }
 }
 

@@ -88,7 +88,7 @@ impl WalRepair {
     /// [`StorageError::Unrepairable`].
     pub fn new(disk: Arc<dyn Disk>) -> StorageResult<Self> {
         let lock = Lock(super::writer::lock(&*disk)?);
-        let inspection = Inspection::of(&disk)?;
+        let inspection = Inspection::of(&disk, None)?;
         let layout = Layout::read(&*disk)?;
         let steps = Planner { disk: &*disk, layout: &layout, inspection: &inspection }.steps()?;
         Ok(Self { disk, inspection, steps, log_id: layout.log_id, lock })
@@ -117,7 +117,7 @@ impl WalRepair {
             }
             self.act(&step.action, &step.public)?;
         }
-        let after = Inspection::of(&self.disk)?;
+        let after = Inspection::of(&self.disk, None)?;
         drop(self.lock);
         Ok(after)
     }

@@ -1,0 +1,121 @@
+//! What an operator asks of a log: `engram verify`, `wal`, `recover --report` and `repair`.
+//!
+//! All but `repair` read a directory that a server may be running on, without its lock, and change nothing in it.
+//! From the top down: a module a verb; [`inspection`] is what a look at a log found, for people and for programs;
+//! [`output`] is where results go.
+
+mod inspection;
+mod output;
+mod recover;
+mod repair;
+mod verify;
+mod wal;
+
+use std::{
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use engram_core::{
+    StorageError,
+    storage::{RecoveryProgress, WalReader},
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub(crate) use self::{recover::RecoverArgs, repair::RepairArgs, verify::VerifyArgs, wal::WalVerb};
+use crate::{
+    config::LOG_DIRECTORY,
+    exit::{Exit, Failure},
+};
+
+pub(crate) use self::{
+    recover::run as recover, repair::run as repair, verify::run as verify, wal::run as wal,
+};
+
+/// Where the store is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataDir {
+    /// The data directory, as of `engram start`
+    #[arg(long, value_name = "DIR", default_value = "./data", env = "ENGRAM_DATA_DIR")]
+    data_dir: PathBuf,
+}
+
+impl DataDir {
+    /// The directory of the log, which must be there.
+    fn log_directory(&self) -> Result<PathBuf, Failure> {
+        let data_dir = std::path::absolute(&self.data_dir)
+            .map_err(|e| Failure::new(Exit::BadDirectory, format!("{}: {e}", self.data_dir.display())))?;
+        let log = data_dir.join(LOG_DIRECTORY);
+        if log.is_dir() {
+            return Ok(log);
+        }
+        let message = format!("there is no log: {} is no directory", log.display());
+        let help = if holds_segments(&data_dir) {
+            "name the data directory, which has this one in it"
+        } else {
+            "name the directory that the server was started with: --data-dir, or ENGRAM_DATA_DIR"
+        };
+        Err(Failure::new(Exit::BadDirectory, message).help(help))
+    }
+
+    /// A reader of the log, which must have something in it, and how far it is.
+    fn reader(&self) -> Result<(WalReader, ProgressBar), Failure> {
+        let directory = self.log_directory()?;
+        if !holds_segments(&directory) {
+            let message = format!("there is no log in {}", directory.display());
+            return Err(Failure::new(Exit::BadDirectory, message)
+                .help("nothing was ever stored here, or the log's files are gone: look for them before you start a server"));
+        }
+        let bar = progress_bar();
+        let shown = bar.clone();
+        let hook = move |RecoveryProgress { records, bytes_done, bytes_total }: RecoveryProgress| {
+            shown.set_length(bytes_total);
+            shown.set_position(bytes_done);
+            shown.set_message(format!("{records} records"));
+        };
+        let reader = WalReader::new(directory).map_err(of_reading)?;
+        Ok((reader.on_progress(Arc::new(hook)), bar))
+    }
+}
+
+fn holds_segments(directory: &Path) -> bool {
+    let is_segment =
+        |name: &str| name.starts_with("wal-") && Path::new(name).extension() == Some("log".as_ref());
+    directory.read_dir().is_ok_and(|entries| {
+        entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_segment))
+    })
+}
+
+/// Seen on a terminal alone, and only if it takes a while.
+fn progress_bar() -> ProgressBar {
+    let is_seen = io::stderr().is_terminal();
+    let target = if is_seen { ProgressDrawTarget::stderr_with_hz(4) } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target).with_message("reading");
+    // A template that were wrong would leave the plain bar.
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {msg}, {eta} to go") {
+        bar.set_style(style);
+    }
+    if is_seen {
+        bar.enable_steady_tick(Duration::from_millis(250));
+    }
+    bar
+}
+
+/// A log that could not be read, or not be repaired.
+fn of_reading(error: StorageError) -> Failure {
+    let message = error.to_string();
+    match error {
+        StorageError::RecoveryRefused { .. } | StorageError::Corrupt { .. } => {
+            Failure::new(Exit::Damaged, message).help(
+                "copy the data directory before anything else; bring the missing files back from a copy",
+            )
+        }
+        StorageError::Io { source, .. } if source.kind() != io::ErrorKind::PermissionDenied => {
+            Failure::new(Exit::LogFailed, message)
+                .help("the disk cannot be read there: see the system's log, and copy what can still be read")
+        }
+        other => engram_core::StoreError::from(other).into(),
+    }
+}
