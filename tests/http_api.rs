@@ -198,6 +198,61 @@ fn recall_filters_before_it_cuts() {
 }
 
 #[test]
+fn recall_fuses_words_and_meaning_and_explains_itself() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &["--dimension", "2"]);
+    for (id, content, embedding, user) in [
+        ("both", "green tea in the morning", [1.0, 0.1], "ada"),
+        ("meaning", "a hot drink", [1.0, 0.0], "ada"),
+        ("words", "green paint", [0.0, 1.0], "grace"),
+    ] {
+        let body =
+            json!({"id": id, "content": content, "embedding": embedding, "metadata": {"user": user, "n": 3}});
+        server.post("/v1/memories", &body).expect(201);
+    }
+    let ask = |more: Value| {
+        let mut question = json!({"query": "green tea", "embedding": [1.0, 0.0]});
+        question.as_object_mut().unwrap().append(&mut more.as_object().unwrap().clone());
+        server.post("/v1/recall", &question).expect(200)
+    };
+    let recall = ask(json!({"explain": true}));
+    assert_eq!((ids(&recall)[0], &recall["complete"]), ("both", &true.into()), "{recall}");
+    assert_eq!(recall["explain"]["mode"], "hybrid");
+    let why = &recall["results"][0]["explain"];
+    assert_eq!((&why["vector_rank"], &why["word_rank"]), (&2.into(), &1.into()), "{why}");
+    assert!(why["similarity"].as_f64().unwrap() > 0.9 && why["recency"].is_null(), "{why}");
+    assert!(recall.get("explain").is_some() && ask(json!({})).get("explain").is_none());
+    assert_eq!(ids(&ask(json!({"mode": "vector", "limit": 2}))), ["meaning", "both"]);
+    assert_eq!(ids(&ask(json!({"mode": "words"}))), ["both", "words"]);
+    assert_eq!(ids(&ask(json!({"filter": {"user": "grace"}}))), ["words"]);
+    let filter =
+        json!({"OR": [{"user": {"contains": "rac"}}, {"AND": [{"n": {"lt": 4}}, {"id": {"in": ["both"]}}]}]});
+    let found = ask(json!({"filter": filter}));
+    assert_eq!(ids(&found), ["both", "words"]);
+    assert_eq!(ids(&ask(json!({"filter": {"NOT": {"user": "ada"}}}))), ["words"]);
+    assert_eq!(ids(&ask(json!({"recency_half_life": "7d", "mode": "vector", "exact": true})))[0], "meaning");
+}
+
+#[test]
+fn a_question_waits_for_the_change_that_it_must_see() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    let lsn = server.post("/v1/memories", &json!({"id": "a", "content": "tea"})).expect(201)["lsn"].clone();
+    let next = lsn.as_u64().unwrap() + 1;
+    let recall = server.post("/v1/recall", &json!({"query": "tea", "min_lsn": lsn})).expect(200);
+    assert_eq!(ids(&recall), ["a"]);
+    let question = json!({"query": "tea", "min_lsn": next});
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| server.post("/v1/recall", &question).expect(200));
+        server.post("/v1/memories", &json!({"id": "b", "content": "more tea"})).expect(201);
+        assert_eq!(waiting.join().unwrap()["results"].as_array().unwrap().len(), 2);
+    });
+    let never = server.post("/v1/recall", &json!({"query": "tea", "min_lsn": next + 1}));
+    let problem = never.problem(504, "lsn_not_reached");
+    assert!(problem["detail"].as_str().unwrap().contains(&next.to_string()), "{problem}");
+}
+
+#[test]
 fn an_embedding_can_be_base64() {
     let directory = directory();
     let server = Server::start(directory.path(), &["--dimension", "2", "--embedding-precision", "f32"]);

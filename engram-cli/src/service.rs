@@ -1,10 +1,16 @@
 //! The store without its blocking: what each way in calls, be it HTTP, or later MCP. It speaks in the store's own
 //! types and knows no protocol; what is added for all ways in (an embedder, say) is added here.
 
-use std::{fmt, panic::resume_unwind, sync::Arc, thread};
+use std::{
+    fmt,
+    panic::resume_unwind,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use engram_core::{
-    Embedding, Episode, ListQuery, Memory, MemoryStore, Page, Query, Recall, Receipt, ReceiptHandle,
+    Embedding, Episode, ListQuery, Lsn, Memory, MemoryStore, Page, Query, Recall, Receipt, ReceiptHandle,
     StoreError, StoreStatus,
 };
 use tokio::{
@@ -18,6 +24,9 @@ const BATCHES_MAX: usize = 4;
 /// Threads that may wait for room in the log's queue; what comes then waits as a task.
 const WAITING_SUBMITS_MAX: usize = 16;
 
+/// Threads that may wait for a change to be seen; what comes then waits as a task, and has less time left.
+const WAITING_READS_MAX: usize = 64;
+
 /// All memories, for any number of tasks. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct MemoryService {
@@ -26,6 +35,7 @@ pub(crate) struct MemoryService {
     recalls: Arc<Semaphore>,
     batches: Arc<Semaphore>,
     waiting_submits: Arc<Semaphore>,
+    waiting_reads: Arc<Semaphore>,
 }
 
 /// The right to store a batch. It is taken before the batch is read.
@@ -45,6 +55,7 @@ impl MemoryService {
             recalls: turns(cores),
             batches: turns(BATCHES_MAX),
             waiting_submits: turns(WAITING_SUBMITS_MAX),
+            waiting_reads: turns(WAITING_READS_MAX),
         }
     }
 
@@ -134,6 +145,22 @@ impl MemoryService {
         off_the_runtime(move || {
             let _turn = turn;
             store.recall(&query)
+        })
+        .await
+    }
+
+    /// Waits until readers see a change: see [`MemoryStore::wait_for`].
+    pub(crate) async fn wait_for(&self, lsn: Lsn, at_most: Duration) -> Result<(), StoreError> {
+        // Most often it is there, and nobody waits.
+        if self.store.wait_for(lsn, Duration::ZERO).is_ok() {
+            return Ok(());
+        }
+        let until = Instant::now() + at_most;
+        let turn = turn(&self.waiting_reads).await;
+        let store = Arc::clone(&self.store);
+        off_the_runtime(move || {
+            let _turn = turn;
+            store.wait_for(lsn, until.saturating_duration_since(Instant::now()))
         })
         .await
     }

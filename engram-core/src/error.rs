@@ -1,5 +1,7 @@
 //! What can go wrong, and what the caller can do about it.
 
+use std::time::Duration;
+
 use engram_storage::{Lsn, StorageError};
 
 use crate::{EmbeddingError, limits};
@@ -40,6 +42,16 @@ pub enum StoreError {
     Query {
         /// What was expected, and what came.
         reason: String,
+    },
+    /// Readers do not see this change yet. Wait longer; a change that this store never acknowledged is never seen.
+    #[error("expected LSN {lsn} to be seen within {} ms, but the store is at LSN {applied}", waited.as_millis())]
+    NotYet {
+        /// The change that was waited for.
+        lsn: Lsn,
+        /// The last change that readers see.
+        applied: Lsn,
+        /// How long was waited.
+        waited: Duration,
     },
     /// There is no such memory.
     #[error("there is no memory with the id {id:?}")]

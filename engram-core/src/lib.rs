@@ -21,11 +21,14 @@
 //! # Ok(()) }
 //! ```
 
+mod applied;
 mod audit;
 mod confidence;
 mod embedding;
 mod episode;
 mod error;
+mod filter;
+mod fusion;
 pub mod limits;
 mod memory;
 mod metadata;
@@ -51,9 +54,10 @@ pub use engram_storage as storage;
 pub use engram_storage::{FsyncMode, Lsn, RecoveryMode, StorageError};
 pub use episode::Episode;
 pub use error::StoreError;
+pub use filter::{Condition, Field, Filter, Test};
 pub use memory::Memory;
 pub use metadata::{MetaValue, Metadata};
-pub use recall::{Filter, Hit, Query, QueryBy, Recall};
+pub use recall::{Explanation, Hit, Mode, Query, Recall};
 pub use receipt::{Durability, Outcome, Receipt, ReceiptHandle};
 pub use store::{LogFailure, MemoryStore, StoreStatus, Writes};
 pub use timeline::{Cursor, ListQuery, Page};

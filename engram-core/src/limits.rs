@@ -18,6 +18,12 @@ pub const METADATA_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the words of a query.
 pub const QUERY_BYTES_MAX: usize = 16 << 10;
 
+/// How deep the conditions of a filter may lie in each other.
+pub const CONDITION_DEPTH_MAX: usize = 16;
+
+/// Conditions and listed values of a filter together.
+pub const CONDITION_PARTS_MAX: usize = 1_024;
+
 /// Results of one recall.
 pub const RECALL_LIMIT_MAX: usize = 1_000;
 

@@ -3,9 +3,12 @@
 //! **Invariant:** nothing changes the state but [`State::apply`], which takes a record of the log. Live commits and
 //! recovery call it with the same bytes in the same order, so they end in the same state.
 
-use std::sync::{
-    Arc, Mutex, PoisonError, RwLock,
-    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -13,11 +16,11 @@ use dashmap::DashMap;
 use engram_storage::{Lsn, WalEntryType};
 
 use crate::{
-    Confidence, Embedding, Filter, Hit, Memory, Outcome, Query, Recall, StoreError,
+    Confidence, Embedding, Memory, Mode, Outcome, Query, Recall, StoreError,
+    applied::Applied,
+    fusion::{Found, Recency, fuse},
     payload::{self, Config, Record, StoreRecord},
-    recall::QueryBy,
     timeline::Timeline,
-    top_k::Scored,
     vector::{RowId, StoredVector, VectorArena},
     words::{DocId, WordIndex},
 };
@@ -35,7 +38,7 @@ pub(crate) struct State {
     /// Held while a record is applied: one at a time. Taken before any other lock here.
     applying: Mutex<()>,
     /// The last record applied. Read before a question is answered: what it says was seen, was.
-    applied_lsn: AtomicU64,
+    applied: Applied,
     /// The first record that was applied without a log; `u64::MAX` when there is none.
     volatile_from: AtomicU64,
 }
@@ -88,7 +91,7 @@ impl State {
             words: RwLock::new(WordIndex::new()),
             timeline: Timeline::default(),
             applying: Mutex::new(()),
-            applied_lsn: AtomicU64::new(0),
+            applied: Applied::default(),
             volatile_from: AtomicU64::new(u64::MAX),
         }
     }
@@ -109,7 +112,7 @@ impl State {
 
     /// The last record that is in the state.
     pub(crate) fn applied_lsn(&self) -> Lsn {
-        Lsn::new(self.applied_lsn.load(SeqCst))
+        self.applied.lsn()
     }
 
     pub(crate) fn is_volatile(&self, lsn: Lsn) -> bool {
@@ -177,7 +180,7 @@ impl State {
                 Outcome::Unchanged
             }
         };
-        self.applied_lsn.store(lsn.get(), SeqCst);
+        self.applied.set(lsn);
         Ok(outcome)
     }
 
@@ -260,25 +263,48 @@ impl State {
         Ok(StoredVector::from_embedding(embedding, self.config.dimension, self.config.precision)?)
     }
 
+    /// Waits until readers see this change, and says whether they do.
+    pub(crate) fn wait_for(&self, lsn: Lsn, at_most: Duration) -> bool {
+        self.applied.wait_for(lsn, at_most)
+    }
+
     pub(crate) fn recall(&self, query: &Query) -> Result<Recall, StoreError> {
         query.check()?;
         let lsn = self.applied_lsn();
-        let filter: &Filter = &query.filter;
-        let accept = |memory: &Arc<Memory>| filter.accepts(memory);
-        let newer_first = |memory: &Arc<Memory>| memory.lsn.get();
-        let scored = match &query.by {
-            QueryBy::Embedding(embedding) => {
-                let prepared = self.vectors.query(embedding)?;
-                self.vectors.scan(&prepared, query.limit, accept, newer_first)
-            }
-            QueryBy::Words(text) => {
-                let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
-                words.search(text, query.limit, accept, newer_first)
-            }
+        let candidates = query.candidates();
+        let embedding = query.embedding_used();
+        let by_vector = embedding.map(|it| self.by_vector(it, query, candidates)).transpose()?;
+        let by_words = query.words_used().map(|words| self.by_words(words, query, candidates));
+        let mode = match (&by_vector, &by_words) {
+            (Some(_), Some(_)) => Mode::Hybrid,
+            (Some(_), None) => Mode::Vector,
+            (None, _) => Mode::Words,
         };
-        let hits = scored.into_iter().map(|Scored { item, score }| Hit { memory: item, score }).collect();
-        Ok(Recall { hits, lsn })
+        let lists = [&by_vector, &by_words];
+        // A list that is shorter than it might be has all that match.
+        let all_match = lists.into_iter().flatten().all(|found| found.len() < candidates);
+        let recency = query.recency_half_life.map(|half_life| {
+            let now = query.now.unwrap_or_else(Utc::now);
+            Recency { half_life, now }
+        });
+        let hits = fuse(by_vector, by_words, recency, query.limit);
+        Ok(Recall { complete: all_match || hits.len() == query.limit, hits, lsn, mode })
     }
+
+    fn by_vector(&self, embedding: &Embedding, query: &Query, limit: usize) -> Result<Found, StoreError> {
+        let prepared = self.vectors.query(embedding)?;
+        Ok(self.vectors.scan(&prepared, limit, |memory| query.filter.accepts(memory), newer_first))
+    }
+
+    fn by_words(&self, text: &str, query: &Query, limit: usize) -> Found {
+        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
+        words.search(text, limit, |memory| query.filter.accepts(memory), newer_first)
+    }
+}
+
+/// Among equals.
+fn newer_first(memory: &Arc<Memory>) -> u64 {
+    memory.lsn.get()
 }
 
 /// Whether a memory of the log can be in a store of this form; its time and its confidence.

@@ -5,7 +5,7 @@ mod opening;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use engram_storage::{Lsn, MetricsSnapshot, RecoveryReport, StorageMetrics, WalEntry, WalWriter};
 
@@ -239,6 +239,18 @@ impl MemoryStore {
     /// no memory here could have.
     pub fn recall(&self, query: &Query) -> Result<Recall, StoreError> {
         self.state.recall(query)
+    }
+
+    /// Waits until readers see the change `lsn`, which a receipt of this store has named: a question that is asked then
+    /// sees it, whoever asks.
+    ///
+    /// # Errors
+    /// [`StoreError::NotYet`] when it is not seen after `at_most`.
+    pub fn wait_for(&self, lsn: Lsn, at_most: Duration) -> Result<(), StoreError> {
+        if self.state.wait_for(lsn, at_most) {
+            return Ok(());
+        }
+        Err(StoreError::NotYet { lsn, applied: self.state.applied_lsn(), waited: at_most })
     }
 
     /// A page of all memories, from the oldest on.

@@ -92,6 +92,9 @@ problems! {
     UNPROCESSABLE_ENTITY InvalidQuery "invalid_query"
         "The question cannot be answered"
         "Correct the parameter that the detail names.";
+    UNPROCESSABLE_ENTITY InvalidFilter "invalid_filter"
+        "The filter cannot be applied"
+        "Correct the condition that the detail names, such as {\"user\": {\"eq\": \"ada\"}}.";
     UNPROCESSABLE_ENTITY InvalidCursor "invalid_cursor"
         "This is not a cursor"
         "Use next_cursor of the page before as it came, or leave it out to start anew.";
@@ -115,6 +118,9 @@ problems! {
     SERVICE_UNAVAILABLE Timeout "timeout"
         "The request took too long"
         "Send it again. A write is safe to repeat only under the same id (and when): without an id it may be stored twice.";
+    GATEWAY_TIMEOUT LsnNotReached "lsn_not_reached"
+        "The change to be seen has not come"
+        "Ask again if a receipt of this server has named that LSN; if not, leave min_lsn out.";
     INSUFFICIENT_STORAGE CapacityReached "capacity_reached"
         "The store is full"
         "Forget memories, or start the server with a greater --capacity.";

@@ -75,8 +75,9 @@ fn code_of(path: &[&Segment]) -> Code {
     match *names {
         ["metadata", ..] => Code::InvalidMetadata,
         ["embedding", ..] => Code::InvalidEmbedding,
-        ["when"] | ["filter", "when", _] => Code::InvalidTime,
-        ["confidence"] | ["filter", "confidence", _] => Code::InvalidConfidence,
+        ["when"] => Code::InvalidTime,
+        ["confidence"] => Code::InvalidConfidence,
+        ["filter", ..] => Code::InvalidFilter,
         _ => Code::InvalidBody,
     }
 }
@@ -249,9 +250,12 @@ mod tests {
                 Code::InvalidBody,
                 "limit: expected a whole number from 0 on, got the number 1.5",
             ),
-            ("\"filter\": 1", Code::InvalidBody, "filter: expected an object with when or confidence, got"),
-            ("\"filter\": {\"x\": 1}", Code::InvalidBody, "filter: unknown field `x`, expected `when` or"),
-            ("\"filter\": {\"when\": {\"gte\": 1}}", Code::InvalidTime, "filter.when.gte: expected a string"),
+            ("\"filter\": 1", Code::InvalidFilter, "filter: expected an object of conditions, got 1"),
+            (
+                "\"mode\": \"magic\"",
+                Code::InvalidBody,
+                "mode: expected one of `auto`, `vector`, `words`, `hybrid`, got",
+            ),
         ] {
             let (got, detail) = refused::<RecallBody>(&format!("{{{fields}}}"));
             assert!(got == code && detail.starts_with(expected), "{fields}: {got:?}, {detail}");

@@ -11,6 +11,7 @@ mod cursor;
 mod dto;
 mod embedding_field;
 mod extract;
+mod filter;
 mod health;
 mod json;
 mod layers;

@@ -1,48 +1,47 @@
 //! Questions.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use engram_core::{Filter, Query, limits::RECALL_LIMIT_MAX};
+use engram_core::{Embedding, Explanation, Filter, Lsn, Mode, Query, Recall, limits::RECALL_LIMIT_MAX};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    dto::{EpisodeView, confidence, time},
+    dto::EpisodeView,
     embedding_field::EmbeddingField,
     extract::{JsonBody, Ready},
+    filter::FilterField,
     problem::{Code, Problem},
 };
 
-/// A question: by words or by an embedding.
+/// How long a question may wait for the change that it must see.
+const MIN_LSN_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A question: by words, by an embedding, or by both.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct RecallBody {
     embedding: Option<EmbeddingField>,
     query: Option<String>,
+    mode: Option<ModeField>,
     limit: Option<usize>,
-    filter: Option<FilterBody>,
+    filter: Option<FilterField>,
+    recency_half_life: Option<String>,
+    min_lsn: Option<u64>,
+    exact: Option<bool>,
+    explain: Option<bool>,
 }
 
-/// Which memories count.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with when or confidence")]
-struct FilterBody {
-    when: Option<WhenRange>,
-    confidence: Option<ConfidenceRange>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with gte or lt")]
-struct WhenRange {
-    gte: Option<String>,
-    lt: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with gte")]
-struct ConfidenceRange {
-    gte: Option<f32>,
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ModeField {
+    Auto,
+    Vector,
+    Words,
+    Hybrid,
 }
 
 /// What answers a question best, the best first.
@@ -50,6 +49,9 @@ struct ConfidenceRange {
 struct RecallView<'a> {
     results: Vec<HitView<'a>>,
     lsn: u64,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<RecallExplanation>,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,6 +59,24 @@ struct HitView<'a> {
     #[serde(flatten)]
     what: EpisodeView<'a>,
     score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<HitExplanation>,
+}
+
+/// How the question was answered.
+#[derive(Debug, Serialize)]
+struct RecallExplanation {
+    mode: &'static str,
+}
+
+/// Where the score comes from.
+#[derive(Debug, Serialize)]
+struct HitExplanation {
+    similarity: Option<f32>,
+    vector_rank: Option<u32>,
+    word_score: Option<f32>,
+    word_rank: Option<u32>,
+    recency: Option<f32>,
 }
 
 /// `POST /v1/recall`
@@ -64,49 +84,91 @@ pub(crate) async fn post(
     Ready(service): Ready,
     JsonBody(body): JsonBody<RecallBody>,
 ) -> Result<Response, Problem> {
-    let recall = service.recall(body.into_query()?).await?;
-    let results = recall.hits.iter().map(|hit| HitView { what: (&*hit.memory).into(), score: hit.score });
-    Ok(Json(RecallView { results: results.collect(), lsn: recall.lsn.get() }).into_response())
+    let (min_lsn, explain) = (body.min_lsn.map(Lsn::new), body.explain == Some(true));
+    let query = body.into_query()?;
+    if let Some(lsn) = min_lsn {
+        service.wait_for(lsn, MIN_LSN_WAIT_MAX).await?;
+    }
+    let recall = service.recall(query).await?;
+    Ok(Json(RecallView::new(&recall, explain)).into_response())
 }
 
 impl RecallBody {
     fn into_query(self) -> Result<Query, Problem> {
-        let question = match (self.query, self.embedding) {
-            (Some(words), None) => Query::words(words),
-            (None, Some(embedding)) => Query::embedding(embedding),
-            (None, None) => {
-                return Err(Problem::new(
-                    Code::InvalidQuery,
-                    "expected a query or an embedding, got neither",
-                )
-                .suggest("Ask by words with \"query\", or by meaning with \"embedding\"."));
-            }
-            (Some(_), Some(_)) => {
-                return Err(Problem::new(Code::InvalidQuery, "expected a query or an embedding, got both")
-                    .suggest("Ask twice: recall by words and meaning at once is not there yet."));
-            }
+        let mode = match self.mode {
+            None | Some(ModeField::Auto) => Mode::Auto,
+            Some(ModeField::Vector) => Mode::Vector,
+            Some(ModeField::Words) => Mode::Words,
+            Some(ModeField::Hybrid) => Mode::Hybrid,
         };
-        let limited = match self.limit {
-            Some(0) => {
-                let detail = format!("expected a limit of 1 to {RECALL_LIMIT_MAX}, got 0");
-                return Err(Problem::new(Code::InvalidQuery, detail));
-            }
-            Some(limit) => question.limit(limit),
-            None => question,
-        };
-        Ok(limited.filter(self.filter.map_or_else(|| Ok(Filter::default()), FilterBody::into_filter)?))
+        let default = Query::default();
+        if self.limit == Some(0) {
+            let detail = format!("expected a limit of 1 to {RECALL_LIMIT_MAX}, got 0");
+            return Err(Problem::new(Code::InvalidQuery, detail));
+        }
+        let half_life = self.recency_half_life.as_deref().map(duration).transpose()?;
+        Ok(Query {
+            words: self.query,
+            embedding: self.embedding.map(Embedding::from),
+            mode,
+            limit: self.limit.unwrap_or(default.limit),
+            filter: self.filter.map_or_else(|| Ok(Filter::default()), FilterField::into_filter)?,
+            recency_half_life: half_life,
+            exact: self.exact == Some(true),
+            ..default
+        })
     }
 }
 
-impl FilterBody {
-    fn into_filter(self) -> Result<Filter, Problem> {
-        let (from, before) = self.when.map_or((None, None), |when| (when.gte, when.lt));
-        let sure = self.confidence.and_then(|range| range.gte);
-        Ok(Filter {
-            when_from: from.map(|from| time("filter.when.gte", &from)).transpose()?,
-            when_before: before.map(|before| time("filter.when.lt", &before)).transpose()?,
-            confidence_min: sure.map(confidence).transpose()?,
-        })
+/// Reads a duration such as `90s`, `30m`, `12h`, `7d` or `2w`.
+fn duration(text: &str) -> Result<Duration, Problem> {
+    let unit_s = match text.as_bytes().last() {
+        Some(b's') => 1,
+        Some(b'm') => 60,
+        Some(b'h') => 3_600,
+        Some(b'd') => 86_400,
+        Some(b'w') => 7 * 86_400,
+        _ => 0,
+    };
+    let number = text.get(..text.len().saturating_sub(1)).filter(|_| unit_s > 0);
+    let seconds = number.and_then(|number| number.parse::<u32>().ok()).filter(|&number| number > 0);
+    seconds.map(|number| Duration::from_secs(u64::from(number) * unit_s)).ok_or_else(|| {
+        let detail = format!(
+            "recency_half_life: expected a whole number above 0 and a unit, such as 90s, 30m, 12h, 7d or 2w, got {text:?}"
+        );
+        Problem::new(Code::InvalidQuery, detail)
+    })
+}
+
+impl<'a> RecallView<'a> {
+    fn new(recall: &'a Recall, explain: bool) -> Self {
+        let results = recall.hits.iter().map(|hit| HitView {
+            what: (&*hit.memory).into(),
+            score: hit.score,
+            explain: explain.then(|| hit.explanation.into()),
+        });
+        Self {
+            results: results.collect(),
+            lsn: recall.lsn.get(),
+            complete: recall.complete,
+            explain: explain.then(|| RecallExplanation { mode: name(recall.mode) }),
+        }
+    }
+}
+
+const fn name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Auto => "auto",
+        Mode::Vector => "vector",
+        Mode::Words => "words",
+        Mode::Hybrid => "hybrid",
+    }
+}
+
+impl From<Explanation> for HitExplanation {
+    fn from(why: Explanation) -> Self {
+        let Explanation { similarity, vector_rank, word_score, word_rank, recency } = why;
+        Self { similarity, vector_rank, word_score, word_rank, recency }
     }
 }
 
@@ -120,26 +182,24 @@ mod tests {
     }
 
     #[test]
-    fn a_question_is_asked_in_one_way() {
+    fn a_question_is_read() {
         assert_eq!(query(r#"{"query":"tea"}"#), Ok(Query::words("tea")));
         assert_eq!(query(r#"{"embedding":[1,2],"limit":3}"#), Ok(Query::embedding([1.0, 2.0]).limit(3)));
-        for neither_or_both in ["{}", r#"{"query":"tea","embedding":[1]}"#, r#"{"query":"tea","limit":0}"#] {
-            assert_eq!(query(neither_or_both), Err(Code::InvalidQuery));
-        }
+        let hybrid = Query { mode: Mode::Hybrid, exact: true, ..Query::hybrid("tea", [1.0]) };
+        assert_eq!(query(r#"{"query":"tea","embedding":[1],"mode":"hybrid","exact":true}"#), Ok(hybrid));
+        assert_eq!(query(r#"{"query":"tea","limit":0}"#), Err(Code::InvalidQuery));
+        assert!(serde_json::from_str::<RecallBody>(r#"{"mode":"magic"}"#).is_err());
     }
 
     #[test]
-    fn filters_are_read_and_wrong_ones_refused() {
-        let filter = |json: &str| query(&format!("{{\"query\":\"tea\",\"filter\":{json}}}"));
-        let all = filter(
-            r#"{"when":{"gte":"2026-01-01T00:00:00Z","lt":"2027-01-01T00:00:00Z"},"confidence":{"gte":0.5}}"#,
-        );
-        let Filter { when_from, when_before, confidence_min } = all.unwrap().filter;
-        assert_eq!(when_from, Some(time("", "2026-01-01T00:00:00Z").unwrap()));
-        assert_eq!(when_before, Some(time("", "2027-01-01T00:00:00Z").unwrap()));
-        assert_eq!(confidence_min, Some(confidence(0.5).unwrap()));
-        assert_eq!(filter("{}").unwrap().filter, Filter::default());
-        assert_eq!(filter(r#"{"when":{"gte":"monday"}}"#), Err(Code::InvalidTime));
-        assert_eq!(filter(r#"{"confidence":{"gte":2}}"#), Err(Code::InvalidConfidence));
+    fn durations_have_a_unit() {
+        for (text, seconds) in
+            [("90s", 90), ("30m", 1_800), ("12h", 43_200), ("7d", 604_800), ("2w", 1_209_600)]
+        {
+            assert_eq!(duration(text).unwrap(), Duration::from_secs(seconds));
+        }
+        for text in ["", "7", "d", "0d", "-1d", "1.5h", "7 d", "7days", "99999999999d", "é"] {
+            assert!(duration(text).unwrap_err().detail().contains("such as"), "{text}");
+        }
     }
 }

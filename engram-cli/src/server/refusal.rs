@@ -24,6 +24,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::Embedding(_) => Code::InvalidEmbedding,
             StoreError::Query { .. } => Code::InvalidQuery,
+            StoreError::NotYet { .. } => Code::LsnNotReached,
             StoreError::NotFound { .. } => Code::NotFound,
             StoreError::CapacityReached { .. } => Code::CapacityReached,
             StoreError::Storage(error) => return of_storage(error),
@@ -54,10 +55,10 @@ fn of_defect(error: &(dyn std::error::Error + 'static)) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::Arc};
+    use std::{io, sync::Arc, time::Duration};
 
     use axum::{http::StatusCode, response::IntoResponse as _};
-    use engram_core::EmbeddingError;
+    use engram_core::{EmbeddingError, Lsn};
 
     use super::*;
 
@@ -75,6 +76,11 @@ mod tests {
             (EmbeddingError::Zero.into(), Code::InvalidEmbedding, 422),
             (StoreError::Query { reason: String::new() }, Code::InvalidQuery, 422),
             (StoreError::NotFound { id: "a".to_owned() }, Code::NotFound, 404),
+            (
+                StoreError::NotYet { lsn: Lsn::FIRST, applied: Lsn::ZERO, waited: Duration::ZERO },
+                Code::LsnNotReached,
+                504,
+            ),
             (StoreError::CapacityReached { capacity: 1, count: 2 }, Code::CapacityReached, 507),
             (StoreError::Setting { reason: String::new() }, Code::Internal, 500),
             (full.into(), Code::DiskFull, 507),

@@ -312,14 +312,14 @@ fn filters_never_thin_out_the_results() {
     }
     let at = |seconds| Some(Utc.timestamp_opt(seconds, 0).unwrap());
     let sure = Filter { confidence_min: Some(Confidence::HIGH), ..Filter::default() };
-    let late = Filter { when_from: at(20), when_before: at(50), ..sure };
+    let late = Filter { when_from: at(20), when_before: at(50), ..sure.clone() };
     for (filter, expected) in [(Filter::default(), 60), (sure, 6), (late, 3)] {
         for query in [Query::words("content"), Query::embedding([1.0, 3.0, 0.5, -3.0])] {
-            let hits = store.recall(&query.clone().filter(filter).limit(100)).unwrap().hits;
+            let hits = store.recall(&query.clone().filter(filter.clone()).limit(100)).unwrap().hits;
             assert_eq!(hits.len(), expected);
             assert!(hits.iter().all(|hit| filter.accepts(&hit.memory)));
             assert!(hits.is_sorted_by(|a, b| a.score >= b.score));
-            assert_eq!(store.recall(&query.filter(filter).limit(2)).unwrap().hits, hits[..2]);
+            assert_eq!(store.recall(&query.filter(filter.clone()).limit(2)).unwrap().hits, hits[..2]);
         }
     }
 }
