@@ -66,14 +66,25 @@ impl Server {
     }
 
     /// Starts a server by `command` and waits until it is ready.
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::until_ready(command)
+            .unwrap_or_else(|(status, log)| panic!("the server ended with {status}:\n{log}"))
+    }
+
+    /// Starts a server by `command` and waits until it is ready; nothing when it ends before.
+    pub(crate) fn try_spawn(command: Command) -> Option<Self> {
+        Self::until_ready(command).ok()
+    }
+
+    fn until_ready(mut command: Command) -> Result<Self, (ExitStatus, String)> {
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut log = String::new();
         let url = loop {
             let start = log.len();
-            let read = stderr.read_line(&mut log).unwrap();
-            assert!(read > 0, "the server ended with {:?}:\n{log}", child.wait());
+            if stderr.read_line(&mut log).unwrap() == 0 {
+                return Err((child.wait().unwrap(), log));
+            }
             if let Some((_, rest)) = log[start..].split_once("listening on ") {
                 break rest.split_whitespace().next().unwrap().to_owned();
             }
@@ -92,7 +103,7 @@ impl Server {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_mins(1)))
             .build();
-        Self { child, url, log, agent: config.into() }
+        Ok(Self { child, url, log, agent: config.into() })
     }
 
     pub(crate) fn pid(&self) -> u32 {

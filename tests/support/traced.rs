@@ -1,0 +1,90 @@
+//! The real server under strace, which ends it or fails its calls at a chosen one.
+//!
+//! strace counts the calls of each thread on its own. So the threads of the log are attached to one by one, and what is
+//! injected strikes at the very call that is meant.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+/// The thread that writes the log.
+pub(crate) const WRITER: &str = "engram-wal";
+
+/// The thread that makes the next segment ready.
+pub(crate) const SPARE: &str = "engram-spare";
+
+/// strace, attached to one thread; let go when dropped.
+pub(crate) struct Attached {
+    strace: Child,
+    trace: PathBuf,
+}
+
+/// Why nothing can be traced here, if it cannot.
+pub(crate) fn cannot() -> Option<&'static str> {
+    Command::new("strace").arg("-V").output().is_err().then_some("strace is not installed")
+}
+
+/// The thread of this name.
+pub(crate) fn thread(process: u32, name: &str) -> u32 {
+    for task in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let task = task.unwrap();
+        // A thread may end meanwhile.
+        if fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
+            return task.file_name().to_str().unwrap().parse().unwrap();
+        }
+    }
+    panic!("process {process} has no thread {name}");
+}
+
+impl Attached {
+    /// Traces the calls that `traced` names in one thread, and injects what is asked for, such as
+    /// `pwrite64:signal=KILL:when=3`. Returns when it is attached.
+    pub(crate) fn to(thread: u32, traced: &str, inject: Option<&str>, trace: &Path) -> Self {
+        let mut strace = Command::new("strace");
+        strace.args(["-y", "-e", &format!("trace={traced}"), "-o"]).arg(trace);
+        strace.args(inject.iter().flat_map(|it| ["-e".to_owned(), format!("inject={it}")]));
+        strace.args(["-p", &thread.to_string()]);
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut strace = strace.spawn().unwrap();
+        let mut said = BufReader::new(strace.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("attached") {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "strace ended with {:?}", strace.wait());
+        }
+        // What it says at its end may be dropped: it is short.
+        Self { strace, trace: trace.to_owned() }
+    }
+
+    /// Waits until the thread has ended, with which strace ends; the calls.
+    pub(crate) fn wait(mut self) -> String {
+        self.strace.wait().unwrap();
+        self.calls()
+    }
+
+    /// Lets the thread go on without it; the calls.
+    pub(crate) fn detach(mut self) -> String {
+        assert!(
+            Command::new("kill").args(["-INT", &self.strace.id().to_string()]).status().unwrap().success()
+        );
+        self.strace.wait().unwrap();
+        self.calls()
+    }
+
+    /// The calls so far. strace writes each when it has returned.
+    pub(crate) fn calls(&self) -> String {
+        fs::read_to_string(&self.trace).unwrap()
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if matches!(self.strace.try_wait(), Ok(None)) {
+            drop(Command::new("kill").args(["-INT", &self.strace.id().to_string()]).status());
+            drop(self.strace.wait());
+        }
+    }
+}
