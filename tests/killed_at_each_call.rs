@@ -178,7 +178,7 @@ fn killed_at_each_call_of_a_recovery() {
             strace.arg("-e").arg(format!("inject={call}:signal=KILL:when={n}"));
             strace.arg(inner.get_program()).args(inner.get_args());
             strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-            let was_killed = if let Some(server) = Server::try_spawn(strace) {
+            let was_killed = if let Ok(server) = Server::try_until_ready(strace) {
                 // strace lets its child go when it is killed: end the child by its own pid.
                 let pid = fs::read_to_string(data_dir.join("wal/LOCK")).unwrap();
                 assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());

@@ -67,16 +67,12 @@ impl Server {
 
     /// Starts a server by `command` and waits until it is ready.
     pub(crate) fn spawn(command: Command) -> Self {
-        Self::until_ready(command)
+        Self::try_until_ready(command)
             .unwrap_or_else(|(status, log)| panic!("the server ended with {status}:\n{log}"))
     }
 
-    /// Starts a server by `command` and waits until it is ready; nothing when it ends before.
-    pub(crate) fn try_spawn(command: Command) -> Option<Self> {
-        Self::until_ready(command).ok()
-    }
-
-    fn until_ready(mut command: Command) -> Result<Self, (ExitStatus, String)> {
+    /// Starts a server by `command` and waits until it is ready; its status and its log when it ends before.
+    pub(crate) fn try_until_ready(mut command: Command) -> Result<Self, (ExitStatus, String)> {
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut log = String::new();
