@@ -1,0 +1,166 @@
+//! The real server on the simulated disk, which is mounted through FUSE and loses its power again and again: what was not
+//! synced is lost, torn and out of order, and so are names.
+//!
+//! `ENGRAM_MOUNTED_CUTS` says how often, `ENGRAM_SEED` repeats what is lost (not the machine's scheduling).
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(clippy::print_stdout, reason = "what a run tried, or why a test was skipped")]
+#![allow(dead_code, reason = "each test uses a part of the harness")]
+
+mod mounted;
+#[path = "support/random.rs"]
+mod random;
+#[path = "support/server.rs"]
+mod server;
+#[path = "support/skip.rs"]
+mod skip;
+
+use std::{path::Path, process::Command};
+
+use engram_core::storage::disk::SimFaults;
+use mounted::MountedDisk;
+use random::{count, seed};
+use serde_json::{Value, json};
+use server::Server;
+
+/// A directory, and a simulated disk mounted on it; or why there can be none.
+fn mount(seed: u64) -> Result<(MountedDisk, tempfile::TempDir), String> {
+    if !Path::new("/dev/fuse").exists() {
+        return Err("there is no /dev/fuse".to_owned());
+    }
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let disk = MountedDisk::mount(directory.path(), seed);
+    disk.map(|disk| (disk, directory)).map_err(|e| format!("FUSE cannot be mounted: {e}"))
+}
+
+/// Runs `engram crashtest` on the mounted disk, cutting its power after each kill; whether it found a loss, and its report.
+fn crashtest(
+    disk: &MountedDisk,
+    directory: &Path,
+    rounds: u64,
+    seed: u64,
+    arguments: &[&str],
+) -> (bool, Value) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
+    command.arg("crashtest").arg(directory.join("test")).args(arguments);
+    command.args(["--json", "--rounds", &rounds.to_string(), "--seed", &seed.to_string()]);
+    let output = command.args(["--power-cut-command", &disk.cut_command()]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));
+    match output.status.code() {
+        Some(0) => (false, report),
+        Some(65) => (true, report),
+        other => panic!("it ended with {other:?}: {said}"),
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_the_power_of_the_simulated_disk_is_cut() {
+    let (seed, cuts) = (seed(), count("ENGRAM_MOUNTED_CUTS", 500));
+    let (disk, directory) = match mount(seed) {
+        Ok(mounted) => mounted,
+        Err(reason) => return skip::because(&reason),
+    };
+    for (rounds, arguments) in [
+        (cuts.saturating_sub(cuts / 5).max(1), &["--clients", "8"][..]),
+        (cuts / 10, &["--clients", "2", "--fsync", "per-write"]),
+        (cuts / 10, &["--clients", "4", "--fsync", "timer=5ms"]),
+    ] {
+        if rounds == 0 {
+            continue;
+        }
+        let (is_lost, report) = crashtest(&disk, directory.path(), rounds, seed, arguments);
+        println!("{report}");
+        assert!(!is_lost && report["lost"] == 0 && report["rounds"] == rounds, "{report}");
+    }
+    assert!(disk.cuts() >= cuts, "{} cuts", disk.cuts());
+    // Without a promise there is something to lose, or the power was never cut.
+    let (_, none) = crashtest(&disk, directory.path(), 10, seed, &["--fsync", "none"]);
+    assert!(none["lost_allowed_by_mode"].as_u64().unwrap() > 0, "{none}");
+    println!("{} cuts, 0 lost", disk.cuts());
+}
+
+#[test]
+fn a_sync_that_fails_ends_writing_and_what_is_shown_after_it_stays() {
+    let (disk, directory) = match mount(seed()) {
+        Ok(mounted) => mounted,
+        Err(reason) => return skip::because(&reason),
+    };
+    let data_dir = directory.path().join("data");
+    let mut shown = 0;
+    for round in 0..20 {
+        let server = Server::start(&data_dir, &["--on-wal-failure", "read-only"]);
+        let found = server.all_memories().len();
+        assert!(found >= shown, "round {round}: what was shown is gone: {found} of {shown}");
+        let mut stored = found;
+        for n in 0..5 {
+            server.post("/v1/memories", &json!({"content": format!("{round} {n}")})).expect(201);
+            stored += 1;
+        }
+        disk.tree().set_faults(SimFaults { sync_fails_one_in: 1, ..SimFaults::default() });
+        server.post("/v1/memories", &json!({"content": "a phantom"})).problem(503, "log_failed");
+        disk.tree().set_faults(SimFaults::default());
+        server.post("/v1/memories", &json!({"content": "after it"})).problem(503, "log_failed");
+        assert_eq!(server.all_memories().len(), stored, "reads go on");
+        assert_eq!(server.get("/readyz").status, 503);
+        server.kill();
+
+        // The phantom can be read now, from the cache alone. Whoever is shown it must find it again.
+        let server = Server::start(&data_dir, &[]);
+        shown = server.all_memories().len();
+        assert!(shown >= stored, "round {round}");
+        server.kill();
+        disk.tree().drop_caches();
+    }
+    let found = Server::start(&data_dir, &[]).all_memories().len();
+    assert_eq!(found, shown, "what was shown is gone");
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
+    let (disk, directory) = match mount(seed()) {
+        Ok(mounted) => mounted,
+        Err(reason) => return skip::because(&reason),
+    };
+    let data_dir = directory.path().join("data");
+    let server = Server::start(&data_dir, &[]);
+    let store = |id: String| server.post("/v1/memories", &json!({"id": id, "content": "x".repeat(20_000)}));
+    disk.tree().set_faults(SimFaults { capacity_bytes: 1 << 20, ..SimFaults::default() });
+    let stored = (0..1_000).find(|n| store(format!("a{n}")).status != 201).unwrap();
+    store("refused".to_owned()).problem(507, "disk_full");
+    assert_eq!(server.all_memories().len(), stored);
+    disk.tree().set_faults(SimFaults::default());
+    store("more".to_owned()).expect(201);
+    server.kill();
+    disk.tree().cut();
+    assert_eq!(Server::start(&data_dir, &[]).all_memories().len(), stored + 1);
+}
+
+/// Each defect that a power cut can show, and in how many cuts it is found.
+#[cfg(feature = "planted-defects")]
+#[test]
+fn planted_defects_are_found() {
+    let seed = seed();
+    let mut missed = Vec::new();
+    for defect in ["NoFsync", "AckBeforeWrite", "NoDirectorySync", "NamedBeforeSynced"] {
+        let (disk, directory) = match mount(seed) {
+            Ok(mounted) => mounted,
+            Err(reason) => return skip::because(&reason),
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
+        command.arg("crashtest").arg(directory.path().join("test")).env("ENGRAM_PLANTED_DEFECT", defect);
+        command.args([
+            "--rounds",
+            "300",
+            "--seed",
+            &seed.to_string(),
+            "--power-cut-command",
+            &disk.cut_command(),
+        ]);
+        match command.output().unwrap().status.code() {
+            Some(65) => println!("{defect:>20}: found after {} cuts", disk.cuts()),
+            code => missed.push((defect, code, disk.cuts())),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
