@@ -9,14 +9,10 @@ mod server;
 #[path = "support/skip.rs"]
 mod skip;
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::json;
-use server::{Server, command};
+use server::{Server, command_after};
 
 /// A file system of a few MiB in memory, gone when dropped.
 struct Tmpfs<'d>(&'d Path);
@@ -88,15 +84,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
 #[test]
 fn a_file_size_limit_refuses_and_does_not_kill() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let inner = command(directory.path(), &[]);
-    let mut limited = Command::new("bash");
-    limited
-        .arg("-c")
-        .arg("ulimit -f 2048; exec \"$0\" \"$@\"")
-        .arg(inner.get_program())
-        .args(inner.get_args());
-    limited.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let server = Server::spawn(limited);
+    let server = Server::spawn(command_after("ulimit -f 2048", directory.path(), &[]));
     let content = "x".repeat(200_000);
     // The log goes on in another segment each time one has reached the limit.
     for n in 0..60 {

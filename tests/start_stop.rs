@@ -222,39 +222,3 @@ fn a_damaged_record_is_skipped_with_a_warning_counted_and_kept() {
     let kept = directory.path().join("wal/quarantine").join(path.file_name().unwrap());
     assert_eq!(fs::read(kept).unwrap(), bytes);
 }
-
-#[test]
-fn nothing_is_lost_when_a_server_is_stopped_under_load() {
-    let directory = directory();
-    let server = Server::start(directory.path(), &[]);
-    let acknowledged = std::sync::Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for client in 0..8 {
-            let (server, acknowledged) = (&server, &acknowledged);
-            scope.spawn(move || {
-                for n in 0.. {
-                    let id = format!("{client}-{n}");
-                    let body = json!({"id": id, "content": "x"}).to_string();
-                    let answer = server.send("POST", "/v1/memories", "application/json", body.as_bytes());
-                    match answer {
-                        Ok(answer) if answer.status == 201 => acknowledged.lock().unwrap().push(id),
-                        Ok(_) | Err(_) => return,
-                    }
-                    if acknowledged.lock().unwrap().len() == 500 {
-                        server.signal("TERM");
-                    }
-                }
-            });
-        }
-    });
-    let (status, log) = server.wait();
-    assert_eq!(status.code(), Some(0), "{log}");
-    let server = Server::start(directory.path(), &[]);
-    let mut found: Vec<String> =
-        server.all_memories().iter().map(|m| m["id"].as_str().unwrap().to_owned()).collect();
-    found.sort();
-    let mut acknowledged = acknowledged.into_inner().unwrap();
-    acknowledged.sort();
-    acknowledged.retain(|id| found.binary_search(id).is_err());
-    assert!(acknowledged.is_empty(), "lost: {acknowledged:?}");
-}

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    ops::Deref,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -11,11 +12,16 @@ use std::{
 
 use serde_json::Value;
 
-/// A running server; killed when dropped.
+/// A running server, and a client of it; killed when dropped.
 pub(crate) struct Server {
     child: Child,
-    pub(crate) url: String,
     log: Arc<Mutex<String>>,
+    client: Client,
+}
+
+/// A client, with connections of its own.
+pub(crate) struct Client {
+    pub(crate) url: String,
     agent: ureq::Agent,
 }
 
@@ -59,6 +65,19 @@ pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// The same, after a shell has done this: set a limit, say, or exchanged a file.
+pub(crate) fn command_after(shell: &str, data_dir: &Path, arguments: &[&str]) -> Command {
+    let inner = command(data_dir, arguments);
+    let mut command = Command::new("bash");
+    command
+        .arg("-c")
+        .arg(format!("{shell} && exec \"$0\" \"$@\""))
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
 impl Server {
     /// Starts a server and waits until it is ready.
     pub(crate) fn start(data_dir: &Path, arguments: &[&str]) -> Self {
@@ -95,11 +114,33 @@ impl Server {
                 line.clear();
             }
         });
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_mins(1)))
-            .build();
-        Ok(Self { child, url, log, agent: config.into() })
+        Ok(Self { child, log, client: Client::of(url) })
+    }
+
+    /// Starts a server that cannot say where it listens: the kernel does.
+    pub(crate) fn spawn_mute(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        let url = loop {
+            if let Some(port) = listening_port(child.id()) {
+                break format!("http://127.0.0.1:{port}");
+            }
+            assert!(child.try_wait().unwrap().is_none(), "the server has ended");
+            thread::sleep(Duration::from_millis(2));
+        };
+        let server = Self { child, log: Arc::default(), client: Client::of(url) };
+        while server.get("/readyz").status != 200 {
+            thread::sleep(Duration::from_millis(2));
+        }
+        server
+    }
+
+    /// Starts a server and waits until it is ready; then nobody reads any more what it says.
+    pub(crate) fn spawn_deaf(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let url_in = |line: String| Some(line.split_once("listening on ")?.1.split(' ').next()?.to_owned());
+        let url = stderr.lines().map(Result::unwrap).find_map(url_in).unwrap();
+        Self { child, log: Arc::default(), client: Client::of(url) }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -135,6 +176,25 @@ impl Server {
     pub(crate) fn wait(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().unwrap();
         (status, self.log())
+    }
+}
+
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Client {
+    /// Of the server at `url`.
+    pub(crate) fn of(url: String) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_mins(1)))
+            .build();
+        Self { url, agent: config.into() }
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -194,6 +254,24 @@ impl Server {
             }
         }
     }
+}
+
+/// Where a process listens, as the kernel has it.
+fn listening_port(pid: u32) -> Option<u16> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    let sockets: Vec<String> = files
+        .filter_map(|file| std::fs::read_link(file.path()).ok())
+        .filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+        .collect();
+    let table = std::fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
+    table.lines().skip(1).find_map(|line| {
+        // Number, local address, remote address, state (0A: listening), five more, inode.
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let port = fields.get(1)?.rsplit_once(':')?.1;
+        let is_its =
+            fields.get(3) == Some(&"0A") && sockets.iter().any(|it| Some(&it.as_str()) == fields.get(9));
+        is_its.then(|| u16::from_str_radix(port, 16).ok()).flatten()
+    })
 }
 
 impl Drop for Server {

@@ -1,0 +1,127 @@
+//! The real server at the limits that the system sets it: memory, address space, open files.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(clippy::print_stdout, reason = "what was seen, or why a test was skipped")]
+#![allow(dead_code, reason = "each test uses a part of the harness")]
+
+#[path = "support/load.rs"]
+mod load;
+#[path = "support/server.rs"]
+mod server;
+#[path = "support/skip.rs"]
+mod skip;
+
+use std::{
+    fs,
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process, thread,
+    time::Duration,
+};
+
+use load::{check, under_load};
+use serde_json::json;
+use server::{Client, Server, command_after};
+
+const CONTENT_BYTES: usize = 100_000;
+
+fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// A group of processes that the kernel gives only so much memory; removed when dropped.
+struct MemoryGroup(PathBuf);
+
+impl MemoryGroup {
+    fn make(limit_bytes: u64) -> Result<Self, String> {
+        let group = Self(Path::new("/sys/fs/cgroup/memory").join(format!("engram-test-{}", process::id())));
+        fs::create_dir(&group.0).map_err(|e| format!("{}: {e}", group.0.display()))?;
+        let limited = fs::write(group.0.join("memory.limit_in_bytes"), limit_bytes.to_string());
+        limited.map(|()| group).map_err(|e| format!("memory cannot be limited: {e}"))
+    }
+
+    fn kills(&self) -> u64 {
+        let control = fs::read_to_string(self.0.join("memory.oom_control")).unwrap();
+        control.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // Busy until the kernel has put the last process away.
+        for _ in 0..1_000 {
+            if fs::remove_dir(&self.0).is_ok() || !self.0.exists() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_the_kernel_kills_for_its_memory_has_lost_nothing() {
+    let group = match MemoryGroup::make(64 << 20) {
+        Ok(group) => group,
+        Err(reason) => return skip::because(&reason),
+    };
+    let directory = directory();
+    let enter = format!("echo $$ > {}/cgroup.procs", group.0.display());
+    let server = Server::spawn(command_after(&enter, directory.path(), &[]));
+    let acknowledged = under_load(&server, 4, CONTENT_BYTES, |_| {
+        while group.kills() == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), None, "{log}");
+    println!("killed after {} memories of {CONTENT_BYTES} bytes", acknowledged.len());
+    assert!(!acknowledged.is_empty());
+    check(&Server::start(directory.path(), &[]), &acknowledged, CONTENT_BYTES);
+}
+
+#[test]
+fn a_server_that_gets_no_more_memory_has_lost_nothing() {
+    let kib = {
+        let directory = directory();
+        let server = Server::start(directory.path(), &[]);
+        server.post("/v1/memories", &json!({"content": "x"})).expect(201);
+        let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).unwrap();
+        size.trim().trim_end_matches(" kB").parse::<u64>().unwrap() + (64 << 10)
+    };
+    let directory = directory();
+    let server = Server::spawn(command_after(&format!("ulimit -c 0 -v {kib}"), directory.path(), &[]));
+    // Each client ends when it is refused, or the server is no more.
+    let acknowledged = under_load(&server, 4, CONTENT_BYTES, |count| {
+        while fs::read_to_string(format!("/proc/{}/stat", server.pid())).is_ok_and(|it| !it.contains(") Z "))
+        {
+            assert!(count() < 5_000, "there was no limit");
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    println!("ended after {} memories of {CONTENT_BYTES} bytes", acknowledged.len());
+    server.kill();
+    check(&Server::start(directory.path(), &[]), &acknowledged, CONTENT_BYTES);
+}
+
+#[test]
+fn a_server_without_free_file_descriptors_goes_on_for_who_is_there() {
+    let directory = directory();
+    let server = Server::spawn(command_after("ulimit -n 64", directory.path(), &[]));
+    // This client has a connection, and keeps it.
+    server.post("/v1/memories", &json!({"id": "first", "content": "x"})).expect(201);
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let idle: Vec<TcpStream> = (0..200).map_while(|_| TcpStream::connect(&address).ok()).collect();
+    assert!(idle.len() > 64, "{}", idle.len());
+    // Over several segments: the log still gets its files.
+    for n in 0..40 {
+        server
+            .post("/v1/memories", &json!({"id": format!("m{n}"), "content": "y".repeat(14_000)}))
+            .expect(201);
+    }
+    drop(idle);
+    let other = Client::of(server.url.clone());
+    other.post("/v1/memories", &json!({"id": "last", "content": "x"})).expect(201);
+    server.kill();
+    assert_eq!(Server::start(directory.path(), &["--recovery", "torn-tail"]).all_memories().len(), 42);
+}
