@@ -15,6 +15,7 @@ mod traced;
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
     process::{Command, Stdio},
 };
@@ -135,7 +136,7 @@ fn killed_at_each_call_of_a_script_over_several_segments_and_of_the_stop_after_i
                 let strace = Attached::to(thread(server.pid(), name), &CALLS.join(","), Some(&kill), &trace);
                 let acknowledged = SCRIPT.iter().take_while(|change| change.send(&server)).count();
                 let (status, log) = if acknowledged == SCRIPT.len() { server.stop() } else { server.wait() };
-                let was_killed = status.code().is_none();
+                let was_killed = status.signal() == Some(9);
                 assert!(was_killed || acknowledged == SCRIPT.len(), "{log}");
                 drop(strace);
                 check(&data_dir, acknowledged, &format!("{name}, {call} {n}"));
@@ -168,6 +169,7 @@ fn killed_at_each_call_of_a_recovery() {
         let mut n = 0;
         loop {
             n += 1;
+            assert!(n < 200, "{call}: a start that makes it has no end");
             let directory = directory();
             let data_dir = directory.path().join("data");
             let copied = Command::new("cp").arg("-r").arg(original.path()).arg(&data_dir).status();
@@ -178,14 +180,19 @@ fn killed_at_each_call_of_a_recovery() {
             strace.arg("-e").arg(format!("inject={call}:signal=KILL:when={n}"));
             strace.arg(inner.get_program()).args(inner.get_args());
             strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-            let was_killed = if let Ok(server) = Server::try_until_ready(strace) {
-                // strace lets its child go when it is killed: end the child by its own pid.
-                let pid = fs::read_to_string(data_dir.join("wal/LOCK")).unwrap();
-                assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
-                server.wait();
-                false
-            } else {
-                true
+            let was_killed = match Server::try_until_ready(strace) {
+                Ok(server) => {
+                    // strace lets its child go when it is killed: end the child by its own pid.
+                    let pid = fs::read_to_string(data_dir.join("wal/LOCK")).unwrap();
+                    assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+                    server.wait();
+                    false
+                }
+                // strace ends as what it traces does.
+                Err((status, log)) => {
+                    assert_eq!(status.signal(), Some(9), "{call} {n}: {log}");
+                    true
+                }
             };
             check(&data_dir, SCRIPT.len(), &format!("recovery, {call} {n}"));
             if !was_killed {

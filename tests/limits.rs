@@ -111,8 +111,8 @@ fn a_server_without_free_file_descriptors_goes_on_for_who_is_there() {
     // This client has a connection, and keeps it.
     server.post("/v1/memories", &json!({"id": "first", "content": "x"})).expect(201);
     let address = server.url.trim_start_matches("http://").to_owned();
-    let idle: Vec<TcpStream> = (0..200).map_while(|_| TcpStream::connect(&address).ok()).collect();
-    assert!(idle.len() > 64, "{}", idle.len());
+    // More than the server has files, and no more than wait in the system's queue.
+    let idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&address).unwrap()).collect();
     // Over several segments: the log still gets its files.
     for n in 0..40 {
         server

@@ -10,6 +10,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use crate::server::Server;
+
 /// The thread that writes the log.
 pub(crate) const WRITER: &str = "engram-wal";
 
@@ -87,4 +89,41 @@ impl Drop for Attached {
             drop(self.strace.wait());
         }
     }
+}
+
+/// What shows in a trace.
+const TRACED: &str = "pwrite64,fdatasync,fsync,openat,rename";
+
+/// A data directory, and a file for a trace beside it.
+pub(crate) struct Place {
+    _directory: tempfile::TempDir,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) trace: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let (data_dir, trace) = (directory.path().join("data"), directory.path().join("trace"));
+        Self { _directory: directory, data_dir, trace }
+    }
+
+    /// A server whose log's thread meets this.
+    pub(crate) fn start(&self, arguments: &[&str], inject: &str) -> (Server, Attached) {
+        let server = Server::start(&self.data_dir, arguments);
+        let attached = Attached::to(thread(server.pid(), WRITER), TRACED, Some(inject), &self.trace);
+        (server, attached)
+    }
+}
+
+/// Whether strace has done something to a call: it says what, in brackets.
+pub(crate) fn is_struck(call: &str) -> bool {
+    call.contains("(INJECTED") || call.contains("(DELAYED)")
+}
+
+/// The calls from the one that was struck on.
+pub(crate) fn from_injection<'t>(trace: &'t str, context: &str) -> Vec<&'t str> {
+    let calls: Vec<&str> = trace.lines().skip_while(|call| !is_struck(call)).collect();
+    assert!(!calls.is_empty(), "{context}: nothing was injected:\n{trace}");
+    calls
 }

@@ -33,8 +33,10 @@ const DISCARDED_BYTES_MAX: usize = 16 << 20;
 pub(crate) async fn read(request: Request, limits: BodyLimits) -> Result<Vec<u8>, Problem> {
     let (head, body) = request.into_parts();
     let expected = content_length(&head.headers);
-    // A client that asks before it sends is told at once.
-    if head.headers.contains_key(header::EXPECT) && expected.is_some_and(|bytes| bytes > limits.bytes_max) {
+    // A client that asks before it sends is told at once, and so is one that says that it will send more than is read.
+    let discarded = if head.headers.contains_key(header::EXPECT) { 0 } else { DISCARDED_BYTES_MAX };
+    let read_max = limits.bytes_max + discarded;
+    if expected.is_some_and(|bytes| bytes > read_max) {
         return Err(too_large(limits));
     }
     let BodyLimits { time_max, .. } = limits;
