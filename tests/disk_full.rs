@@ -4,6 +4,8 @@
 #![expect(clippy::print_stdout, reason = "why a test was skipped")]
 #![allow(dead_code, reason = "each test uses a part of the harness")]
 
+#[path = "support/block_device.rs"]
+mod block_device;
 #[path = "support/server.rs"]
 mod server;
 #[path = "support/skip.rs"]
@@ -45,14 +47,31 @@ fn fill(server: &Server, prefix: &str) -> (usize, server::Answer) {
 }
 
 #[test]
-fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
+fn a_full_tmpfs_refuses_and_goes_on_when_there_is_space() {
     let directory = tempfile::tempdir().unwrap();
     let Some(_tmpfs) = Tmpfs::mount(directory.path(), 8) else {
         return skip::because("mounting a tmpfs needs root");
     };
-    let filler = directory.path().join("filler");
+    full_and_not_full(directory.path());
+}
+
+#[test]
+fn a_full_ext4_refuses_and_goes_on_when_there_is_space() {
+    if let Some(reason) = block_device::cannot(&["mkfs.ext4"]) {
+        return skip::because(&reason);
+    }
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (image, mount_point) = (directory.path().join("disk.img"), directory.path().join("mnt"));
+    block_device::make("ext4", &image, 16, &[]);
+    fs::create_dir(&mount_point).unwrap();
+    let _mounted = block_device::Mounted::mount(&image, &mount_point, "noatime");
+    full_and_not_full(&mount_point);
+}
+
+fn full_and_not_full(directory: &Path) {
+    let filler = directory.join("filler");
     fs::write(&filler, vec![1; 2 << 20]).unwrap();
-    let data_dir = directory.path().join("data");
+    let data_dir = directory.join("data");
     let server = Server::start(&data_dir, &[]);
     let (stored, refused) = fill(&server, "a");
     assert!(stored > 10);
