@@ -123,14 +123,14 @@ fn record(directory: &Path, kind: &str, mib: u64, defect: Option<&str>) -> (Path
         "driver=blklogwrites,node-name=both,file=disk,log=log,log-sector-size=512,log-super-update-interval=1",
     );
     let export_as = format!("type=fuse,id=export,node-name=both,mountpoint={},writable=on", export.display());
-    let _daemon = Daemon::start(
+    let daemon = Daemon::start(
         {
             daemon.arg("--export").arg(export_as);
             daemon
         },
         &export,
     );
-    let _mounted = Mounted::mount(&export, &mount_point, "noatime");
+    let mounted = Mounted::mount(&export, &mount_point, "noatime");
     let record = File::open(&log).unwrap();
     let mut start = command(&mount_point.join("data"), &[]);
     start.envs(defect.map(|defect| ("ENGRAM_PLANTED_DEFECT", defect)));
@@ -154,7 +154,7 @@ fn record(directory: &Path, kind: &str, mib: u64, defect: Option<&str>) -> (Path
         }
     });
     server.kill();
-    drop((_mounted, _daemon));
+    drop((mounted, daemon));
     (path("base.img"), Record::read(&log), acknowledged.into_inner().unwrap())
 }
 
