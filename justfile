@@ -17,10 +17,15 @@ test:
 deny:
     cargo deny check licenses bans sources
 
-# More crashes than CI has time for; a seed that failed is repeated by ENGRAM_SEED=… just soak.
-soak crashes="20000" kills="20":
-    ENGRAM_CRASHES={{crashes}} cargo test --release -p engram-core --test crash_simulation -- --nocapture
-    ENGRAM_KILLS={{kills}} cargo test --release -p engram-cli --test kill -- --nocapture
+# Everything that can lose a memory, longer than CI has time for: `just soak --help` names the amounts. Prints its seed first,
+# and takes it back with --seed; ends with what was tried and what was lost.
+soak *arguments:
+    cargo test --release -p engram-cli --test soak -- {{arguments}}
+
+# The defects that are planted into the log, and how soon each part of the suite finds them.
+planted:
+    cargo test -p engram-core --features planted-defects --test planted_defects -- --nocapture
+    cargo test -p engram-cli --features planted-defects --test mounted_disk --test block_replay planted -- --nocapture
 
 # What docs/performance.md is made of.
 bench:

@@ -33,6 +33,7 @@ mod error;
 mod metrics;
 #[doc(hidden)]
 pub mod planted;
+mod sync;
 mod wal;
 
 pub use error::{StorageError, StorageResult};

@@ -1,11 +1,11 @@
 //! What the log counts, as plain atomics: the embedding program decides how to export them.
 
-use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
-use crate::wal::{Lsn, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX};
+use crate::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    wal::{Lsn, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX},
+};
 
 /// Upper bounds of the latency buckets, in microseconds. The last bucket has none.
 const LATENCY_BOUNDS_US: [u64; 14] =

@@ -12,11 +12,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
 };
 
 use super::{Disk, DiskFile, DiskLock, random::Random};
-use crate::wal::SECTOR_LEN;
+use crate::{
+    sync::{Mutex, MutexGuard},
+    wal::SECTOR_LEN,
+};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -170,6 +173,14 @@ impl SimDisk {
     pub fn read(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state();
         state.names.get(name).map(|&i| state.inodes[i].cache.clone())
+    }
+
+    /// What the harshest power cut would leave now: the files whose names were made durable, with the bytes that were
+    /// synced. Unlike a crash it changes nothing.
+    pub fn durable_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let state = self.state();
+        let platter = |(name, &inode): (&String, &usize)| (name.clone(), state.inodes[inode].platter.clone());
+        state.durable_names.iter().map(platter).collect()
     }
 
     /// Puts a file there as if it had always been, or changes one behind the log's back (bit rot, a foreign file).

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -17,6 +17,7 @@ use crate::{
     StorageError, StorageMetrics, StorageResult,
     disk::{Disk, DiskFile},
     planted::{Defect, planted},
+    sync::Instant,
 };
 
 /// How much space there must be for a disk not to be full any more.

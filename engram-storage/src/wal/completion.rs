@@ -59,6 +59,9 @@ impl<T, E: From<StorageError>> Completion<T, E> {
     /// # Errors
     /// The answer's own; [`StorageError::Closed`] when the log ended without one.
     pub fn wait(self) -> Result<T, E> {
+        #[cfg(feature = "shuttle")]
+        return shuttle::future::block_on(self.into_future());
+        #[cfg(not(feature = "shuttle"))]
         self.0.recv().unwrap_or_else(|_| Err(StorageError::Closed.into()))
     }
 }

@@ -2,15 +2,18 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
-    time::Instant,
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use super::{Commit, WalEntry};
-use crate::{StorageError, StorageMetrics, StorageResult};
+use crate::{
+    StorageError, StorageMetrics, StorageResult,
+    sync::{Condvar, Instant, Mutex, MutexGuard, wait_timeout},
+};
 
-/// The most records that wait to be written; who comes then blocks until there is room.
-pub const QUEUE_RECORDS_MAX: usize = 4096;
+/// The most records that wait to be written; who comes then blocks until there is room. A schedule of a few records has
+/// to fill it.
+pub const QUEUE_RECORDS_MAX: usize = if cfg!(feature = "shuttle") { 2 } else { 4096 };
 
 /// The most bytes of payloads that wait to be written.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -119,9 +122,7 @@ impl Queue {
             inner = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
                 None => self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner),
                 Some(left) if left.is_zero() => return Taken::TimedOut,
-                Some(left) => {
-                    self.arrived.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(left) => wait_timeout(&self.arrived, &self.inner, inner, left),
             };
         }
         let mut bytes = 0;

@@ -7,12 +7,17 @@
 
 use std::{
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
+    sync::{Arc, PoisonError},
 };
 
 use super::segment::SPARE_NAME;
-use crate::disk::{Disk, DiskFile};
+use crate::{
+    disk::{Disk, DiskFile},
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        thread::{self, JoinHandle},
+    },
+};
 
 const PIECE_BYTES: usize = 1 << 20;
 

@@ -4,8 +4,7 @@ use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
-    thread::{self, JoinHandle},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use super::{
@@ -19,6 +18,10 @@ use super::{
 use crate::{
     StorageError, StorageMetrics, StorageResult,
     disk::{Disk, DiskLock, RealDisk},
+    sync::{
+        Mutex,
+        thread::{self, JoinHandle},
+    },
 };
 
 /// A log that is open for writing, by this process alone. Shared by reference: any thread may write.
