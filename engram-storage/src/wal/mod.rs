@@ -59,6 +59,10 @@ impl Lsn {
         Self(lsn)
     }
 
+    /// No log gets there, at a record each nanosecond for a hundred years: a greater number in a log is damage,
+    /// whatever its checksum says. So counting on from a number that was read never overflows.
+    pub(crate) const READ_MAX: Self = Self(1 << 62);
+
     /// As a plain number.
     pub const fn get(self) -> u64 {
         self.0

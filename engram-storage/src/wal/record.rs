@@ -186,6 +186,9 @@ impl WalEntryHeader {
         if payload_len as usize > RECORD_LEN_MAX {
             return Err(HeaderError::Damaged("record length over the limit"));
         }
+        if u64_at(8).max(u64_at(16)) > Lsn::READ_MAX.get() {
+            return Err(HeaderError::Damaged("record number over the limit"));
+        }
         Ok(Self {
             entry_type,
             lsn: Lsn::new(u64_at(8)),

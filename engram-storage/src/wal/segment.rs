@@ -26,6 +26,9 @@ const TEMPORARY: &str = ".tmp";
 /// No log gets there: a file with a greater number is none of ours.
 const ID_MAX: u64 = 1 << 62;
 
+/// Longer than any segment: one that is said to be longer is none of ours.
+const END_MAX: u64 = 1 << 40;
+
 /// The number of a segment, from 1 on, without gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentId(u64);
@@ -130,6 +133,9 @@ impl SegmentHeader {
         }
         if u32_at(8) != FORMAT_VERSION {
             return Err(SegmentHeaderError::UnsupportedVersion(u32_at(8)));
+        }
+        if u64_at(32) > Lsn::READ_MAX.get() || u64_at(40) > END_MAX {
+            return Err(SegmentHeaderError::Damaged);
         }
         Ok(Self {
             log_id: u64_at(16),

@@ -188,3 +188,27 @@ fn a_reader_sees_damage_in_its_place_and_goes_on() {
     let outcomes: Vec<_> = WalReader::open(Arc::new(disk)).iter().map(|r| r.map(|r| r.lsn().get())).collect();
     assert!(matches!(&outcomes[..], [Ok(1), Err(StorageError::Corrupt { .. }), Ok(3)]), "{outcomes:?}");
 }
+
+#[test]
+fn a_number_that_no_log_reaches_is_damage_whatever_its_checksum_says() {
+    let name = SegmentId::FIRST.file_name();
+    // The record's own number, the promise in it; the segment's first number, the end of the one before.
+    let fields = [(SECTOR_LEN, 8, 64), (SECTOR_LEN, 16, 64), (0, 32, SECTOR_LEN), (0, 40, SECTOR_LEN)];
+    for (block, field, len) in fields {
+        let disk = log_of(3, false);
+        let mut bytes = disk.read(&name).unwrap();
+        bytes[block + field..block + field + 8].fill(0xff);
+        let crc = crc32c::crc32c(&bytes[block..block + len - 4]);
+        bytes[block + len - 4..block + len].copy_from_slice(&crc.to_le_bytes());
+        disk.plant(&name, bytes);
+        match recover(&disk, RecoveryMode::SkipCorrupt) {
+            Ok(found) => {
+                assert_eq!((found.payloads.len(), found.report.lost_records), (2, 1), "field {field}")
+            }
+            // Without the only header nobody knows which log it is.
+            Err(error) => {
+                assert!(block == 0 && matches!(error, StorageError::RecoveryRefused { .. }), "{error}")
+            }
+        }
+    }
+}
