@@ -27,6 +27,20 @@ planted:
     cargo test -p engram-core --features planted-defects --test planted_defects -- --nocapture
     cargo test -p engram-cli --features planted-defects --test mounted_disk --test block_replay planted -- --nocapture
 
+# Schedules of the group commit, one by one.
+interleavings schedules="20000":
+    ENGRAM_SCHEDULES={{schedules}} cargo test --release -p engram-storage --features shuttle --test interleavings -- --nocapture
+
+# Fuzzes the log, so many seconds each target.
+fuzz seconds="60":
+    tests/fuzz/run {{seconds}}
+
+# Which lines of the log its own tests and the crash simulation do not run (needs cargo-llvm-cov; on a toolchain without
+# llvm-tools also LLVM_COV and LLVM_PROFDATA, of rustc's LLVM version).
+coverage crashes="20000":
+    ENGRAM_CRASHES={{crashes}} cargo llvm-cov --locked -p engram-storage -p engram-core --lib --test crash_simulation \
+        --ignore-filename-regex 'engram-core/|/tests' --show-missing-lines
+
 # What docs/performance.md is made of.
 bench:
     cargo bench -p engram-storage --bench wal

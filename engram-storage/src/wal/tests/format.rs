@@ -73,3 +73,26 @@ const GOLDEN_SEGMENT: (&str, &str) = (
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
+
+#[test]
+fn a_record_of_another_version_is_refused_and_an_impossible_length_is_damage() {
+    let name = SegmentId::FIRST.file_name();
+    // Version, kind, flags; both lengths.
+    for (field, value) in [(4, &[2][..]), (5, &[77]), (6, &[1]), (40, &[255; 8])] {
+        let disk = log_of(3, false);
+        let mut bytes = disk.read(&name).unwrap();
+        let header = &mut bytes[SECTOR_LEN..SECTOR_LEN + HEADER_LEN];
+        header[field..field + value.len()].copy_from_slice(value);
+        let crc = crc32c::crc32c(&header[..HEADER_LEN - 4]);
+        header[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+        disk.plant(&name, bytes);
+        let read: Vec<_> = WalReader::open(Arc::new(disk.clone())).iter().collect();
+        match recover(&disk, RecoveryMode::SkipCorrupt) {
+            Err(StorageError::UnsupportedFormat { .. }) => {
+                assert!(field < 40 && matches!(read[..], [Err(StorageError::UnsupportedFormat { .. })]));
+            }
+            Err(error) => panic!("field {field}: {error}"),
+            Ok(found) => assert_eq!((field, found.report.lost_records, read.len()), (40, 1, 3)),
+        }
+    }
+}
