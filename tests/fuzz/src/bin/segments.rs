@@ -1,0 +1,24 @@
+//! Edits of a real log: rot that checksums must see, and forgeries that get behind them.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use engram_fuzz::{Edits, Files, Written, edit, examine, offer_seeds, real_log};
+use libfuzzer_sys::fuzz_target;
+
+static LOGS: LazyLock<[(Files, Written); 2]> = LazyLock::new(|| [real_log(false), real_log(true)]);
+
+/// Every kind of edit, alone, of both logs, believed and not.
+fn seeds() -> Vec<Vec<u8>> {
+    (0..40)
+        .map(|kind: u8| vec![kind % 4, kind / 4, kind % 3, kind.wrapping_mul(16), 2, 70, kind, 1, kind])
+        .collect()
+}
+
+fuzz_target!(init: offer_seeds(seeds), |input: &[u8]| {
+    let edits = Edits::of(input);
+    let (files, written) = &LOGS[usize::from(edits.clean)];
+    let mut files = files.clone();
+    edit(&mut files, input);
+    examine(&files, Some(written).filter(|_| !edits.forged));
+});
