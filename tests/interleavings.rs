@@ -6,7 +6,7 @@
 //! `cargo test -p engram-storage --features shuttle --test interleavings` runs it, `ENGRAM_SCHEDULES` makes it longer,
 //! `ENGRAM_SEED` repeats it.
 
-#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a test")]
+#![expect(clippy::unwrap_used, reason = "a test")]
 #![expect(clippy::print_stdout, reason = "what a run tried")]
 #![allow(dead_code, reason = "each test uses a part of the harness")]
 
@@ -73,6 +73,12 @@ fn submit(wal: &Arc<WalWriter>, observer: &Observer) -> Vec<thread::JoinHandle<(
     (0..THREADS).map(submit).collect()
 }
 
+fn join(threads: impl IntoIterator<Item = thread::JoinHandle<()>>) {
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
 /// The log ends, the machine loses its power, and what is found then is what was seen.
 fn end(disk: &SimDisk, observer: &Observer) {
     disk.set_faults(SimFaults::default());
@@ -85,7 +91,7 @@ fn what_is_acknowledged_is_durable_dense_and_in_order() {
     explore(30, || {
         let (disk, wal) = open(any(&DURABLE), SimFaults::default());
         let observer = Observer::new(&disk, true);
-        submit(&wal, &observer).into_iter().for_each(|thread| thread.join().unwrap());
+        join(submit(&wal, &observer));
         wal.shutdown().unwrap();
         assert_eq!(observer.acknowledged(), THREADS * RECORDS);
         end(&disk, &observer);
@@ -105,7 +111,7 @@ fn after_a_failed_write_or_sync_everybody_is_told_and_nothing_is_acknowledged() 
         let observer = Observer::new(&disk, true);
         let threads = submit(&wal, &observer);
         let synced = wal.sync();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        join(threads);
         let ended = wal.shutdown();
         assert!(!observer.has_failed() || ended.is_err(), "a failure is told once more at the end");
         assert!(synced.is_ok() || ended.is_err(), "{synced:?}, and then {ended:?}");
@@ -125,7 +131,7 @@ fn a_shutdown_at_any_moment_answers_everybody() {
         });
         wal.shutdown().unwrap();
         assert!(matches!(wal.write(entry(9, 9)), Err(StorageError::Closed)));
-        threads.into_iter().chain([second]).for_each(|thread| thread.join().unwrap());
+        join(threads.into_iter().chain([second]));
         end(&disk, &observer);
     });
 }
@@ -153,7 +159,7 @@ fn a_sync_makes_durable_what_was_acknowledged_before_it_in_every_mode() {
                 }
             })
         });
-        threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+        join(threads.collect::<Vec<_>>()); // all are started before one is waited for
         wal.shutdown().unwrap();
     });
 }

@@ -1,6 +1,9 @@
 //! Sees each answer at the moment it is given, and asks the disk what a power cut would leave then.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use engram_storage::{StorageError, WalEntry, WalEntryType, WalIterator, WalWriter, disk::SimDisk};
 
@@ -14,7 +17,8 @@ pub(crate) fn entry(thread: usize, record: usize) -> WalEntry {
 pub(crate) fn is_durable(disk: &SimDisk, entry: &WalEntry) -> bool {
     let payload = &entry.payload;
     disk.durable_files().iter().any(|(name, bytes)| {
-        name.ends_with(".log") && bytes.windows(payload.len()).any(|window| window == payload)
+        Path::new(name).extension().is_some_and(|kind| kind == "log")
+            && bytes.windows(payload.len()).any(|window| window == payload)
     })
 }
 

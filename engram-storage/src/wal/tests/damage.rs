@@ -203,11 +203,11 @@ fn a_number_that_no_log_reaches_is_damage_whatever_its_checksum_says() {
         disk.plant(&name, bytes);
         match recover(&disk, RecoveryMode::SkipCorrupt) {
             Ok(found) => {
-                assert_eq!((found.payloads.len(), found.report.lost_records), (2, 1), "field {field}")
+                assert_eq!((found.payloads.len(), found.report.lost_records), (2, 1), "field {field}");
             }
             // Without the only header nobody knows which log it is.
             Err(error) => {
-                assert!(block == 0 && matches!(error, StorageError::RecoveryRefused { .. }), "{error}")
+                assert!(block == 0 && matches!(error, StorageError::RecoveryRefused { .. }), "{error}");
             }
         }
     }
