@@ -19,6 +19,8 @@ pub(crate) struct Tree {
     next: u64,
     seed: u64,
     pub(crate) cuts: u64,
+    /// How often it was asked to cut the power or keep it.
+    ends: u64,
     faults: SimFaults,
 }
 
@@ -57,17 +59,36 @@ impl Tree {
             next: ROOT,
             seed,
             cuts: 0,
+            ends: 0,
             faults: SimFaults::default(),
         };
         tree.new_directory();
         tree
     }
 
-    /// The power goes and comes back: of what was not synced, chance decides what is left.
+    /// The power goes and comes back: of what was not synced, chance decides what is left; in every second cut, what was
+    /// being written may be garbage.
     pub(crate) fn cut(&mut self) {
         self.cuts += 1;
         let seed = self.seed.wrapping_add(self.cuts).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.end(|number, disk| disk.crash(seed ^ number));
+        let faults = self.faults;
+        let garbage = SimFaults { garbage_sectors: self.cuts.is_multiple_of(2), ..faults };
+        self.end(|number, disk| {
+            disk.set_faults(garbage);
+            disk.crash(seed ^ number);
+            disk.set_faults(faults);
+        });
+    }
+
+    /// As [`cut`](Self::cut), but each fourth time nothing is lost: the processes died, the machine went on.
+    pub(crate) fn cut_or_keep(&mut self) {
+        self.ends += 1;
+        if self.ends.is_multiple_of(4) { self.end(|_, disk| disk.restart()) } else { self.cut() }
+    }
+
+    /// The power of each directory goes in the middle of its operation after the next `operations`.
+    pub(crate) fn power_off_after(&mut self, operations: u64) {
+        self.directories.values().for_each(|directory| directory.disk.power_off_after(operations));
     }
 
     /// The page cache lets go of everything that is clean.
@@ -214,6 +235,17 @@ impl Tree {
             self.files.insert(number, (parent, to.to_owned()));
         }
         Ok(())
+    }
+
+    /// The simulated disks of two directories share no file: the second name is of a copy, durable at once.
+    pub(crate) fn link(&mut self, ino: u64, to_parent: u64, to: &str) -> io::Result<Stat> {
+        if self.lookup(to_parent, to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (disk, name) = self.place(ino)?;
+        let bytes = disk.read(name).ok_or_else(missing)?;
+        self.directory(to_parent)?.disk.plant(to, bytes);
+        self.lookup(to_parent, to)
     }
 
     pub(crate) fn create(&mut self, parent: u64, name: &str) -> io::Result<(Stat, u64)> {
