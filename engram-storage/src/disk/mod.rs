@@ -21,7 +21,7 @@
 //! ```
 
 mod faulty;
-mod random;
+pub(crate) mod random;
 mod real;
 mod sim;
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What an operator sees of a log, and does to it.
 
+#![expect(clippy::cast_possible_truncation, reason = "numbers of bytes in small files")]
+
 use super::*;
+use crate::disk::random::Random;
 
 fn reader(disk: &SimDisk) -> WalReader {
     WalReader::open(Arc::new(disk.clone()))
@@ -160,6 +163,57 @@ fn whatever_is_damaged_can_be_repaired() {
             assert!(found.payloads.iter().all(|(lsn, payload)| &contents[lsn] == payload));
         }
     }
+}
+
+/// Damage of several kinds at once: a repair makes the log sound, and keeps all that could be read, or says why it cannot and
+/// changes nothing.
+#[test]
+fn combined_damage_is_repaired_or_refused() {
+    let original = log_of(24, true);
+    let contents = recover(&copy_of(&original), RecoveryMode::Strict).unwrap().payloads;
+    let names = original.file_names();
+    let (mut repaired, mut refused) = (0, 0);
+    for seed in 0..4_000 {
+        let mut random = Random::new(seed);
+        let disk = copy_of(&original);
+        for _ in 0..=random.below(3) {
+            let name = &names[random.below(names.len() as u64) as usize];
+            let Some(len) = disk.read(name).map(|bytes| bytes.len()).filter(|&len| len > SECTOR_LEN) else {
+                continue;
+            };
+            let at = random.below(len as u64) as usize;
+            match random.below(6) {
+                0 => disk.destroy(name),
+                1 => change(&disk, name, |bytes| bytes[SECTOR_LEN..].fill(0)),
+                2 => change(&disk, name, |bytes| bytes[random.below(SECTOR_LEN as u64) as usize] ^= 1),
+                3 => change(&disk, name, |bytes| bytes.truncate(at)),
+                4 => change(&disk, name, |bytes| bytes[at..(at + 700).min(len)].fill(0)),
+                _ => change(&disk, name, |bytes| bytes[at] ^= 0x40),
+            }
+        }
+        let damaged = copy_of(&disk);
+        let readable = reader(&disk).inspect().map(|inspection| inspection.records);
+        let repair = WalRepair::new(Arc::new(disk.clone())).and_then(WalRepair::run);
+        match repair {
+            Ok(after) => {
+                repaired += 1;
+                assert!(after.is_sound(), "seed {seed}: {after:?}");
+                assert_eq!(after.records, readable.unwrap(), "seed {seed}");
+                let found = recover(&disk, RecoveryMode::TornTail).unwrap();
+                assert_eq!(found.report.damaged_ranges, 0, "seed {seed}: {}", found.report);
+                assert_eq!(found.payloads.len() as u64, after.records, "seed {seed}");
+                assert!(found.payloads.iter().all(|(lsn, payload)| &contents[lsn] == payload), "seed {seed}");
+            }
+            Err(StorageError::Unrepairable { .. } | StorageError::RecoveryRefused { .. }) => {
+                refused += 1;
+                for name in damaged.file_names() {
+                    assert_eq!(disk.read(&name), damaged.read(&name), "seed {seed}: {name}");
+                }
+            }
+            Err(other) => panic!("seed {seed}: {other}"),
+        }
+    }
+    assert!(repaired > 2_000 && refused > 0, "{repaired} repaired, {refused} refused");
 }
 
 #[test]
