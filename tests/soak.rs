@@ -21,6 +21,9 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use simulation::{Crashes, cut_everywhere, live, live_weakly, play, rot};
 
+/// The profile that this was built with: the other tests are built with it, too.
+const PROFILE: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
+
 /// A long run of everything that can lose a memory.
 #[derive(Parser)]
 struct Soak {
@@ -85,7 +88,7 @@ fn main() -> ExitCode {
     part("power cut, XFS", soak.xfs, &|| crashtest(seed, soak.xfs, "xfs"));
     let test = |name: &str, variables: &[(&str, u64)]| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["test", "--release", "-p", "engram-cli", "--test", name, "--", "--nocapture"]);
+        cargo.arg("test").args(PROFILE).args(["-p", "engram-cli", "--test", name, "--", "--nocapture"]);
         cargo.env("ENGRAM_SEED", seed.to_string());
         cargo.envs(variables.iter().map(|(variable, amount)| (variable, amount.to_string())));
         follow(cargo)
@@ -99,7 +102,7 @@ fn main() -> ExitCode {
     part("schedules of the group commit", soak.schedules, &|| {
         let mut cargo = Command::new(env!("CARGO"));
         let target = ["-p", "engram-storage", "--features", "shuttle", "--test", "interleavings"];
-        cargo.args(["test", "--release"]).args(target).args(["--", "--nocapture"]);
+        cargo.arg("test").args(PROFILE).args(target).args(["--", "--nocapture"]);
         cargo.env("ENGRAM_SCHEDULES", soak.schedules.to_string()).env("ENGRAM_SEED", seed.to_string());
         follow(cargo)
     });

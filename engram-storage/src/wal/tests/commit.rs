@@ -178,3 +178,25 @@ fn fsync_modes_are_written_as_they_are_read() {
         assert!(wrong.parse::<FsyncMode>().unwrap_err().contains("expected"), "{wrong}");
     }
 }
+
+#[test]
+fn a_long_unproven_end_is_copied_whole() {
+    let disk = SimDisk::new(1);
+    let options = WalOptions { fsync: FsyncMode::None, preallocate: false, ..WalOptions::default() };
+    let (wal, _) = open(&disk, options).unwrap();
+    let payload = |n: u8| vec![n; 700_000];
+    for n in 0..5 {
+        wal.write(entry(payload(n))).unwrap();
+    }
+    disk.power_off();
+    drop(wal);
+    disk.restart();
+    let found = recover(&disk, RecoveryMode::TornTail).unwrap();
+    // Each new segment has synced the one before it; what came after the last one is more than a piece of a copy.
+    assert!(found.report.copied_records > 1, "{}", found.report);
+    assert_eq!(found.payloads.len(), 5);
+    // What was copied is on the disk now.
+    disk.crash(7);
+    let found = recover(&disk, RecoveryMode::TornTail).unwrap();
+    assert!((0..5).all(|n| found.payloads[&(u64::from(n) + 1)] == payload(n)));
+}

@@ -134,6 +134,7 @@ fn a_repair_declares_what_is_lost_and_keeps_the_damaged_bytes() {
     let contents = recover(&original, RecoveryMode::Strict).unwrap().payloads;
     assert!(found.payloads.iter().all(|(lsn, payload)| &contents[lsn] == payload));
     assert_eq!(found.payloads.len() as u64, after.records);
+    assert_eq!(payloads(&disk).len() as u64, after.records, "what is declared lost is passed over");
     // The log goes on behind it, and a second repair has nothing to do.
     let (wal, _) = open(&disk, small(FsyncMode::PerBatch)).unwrap();
     assert_eq!(wal.write(entry("after")).unwrap().lsn, Lsn::new(41));
