@@ -11,7 +11,7 @@ use clap::{
     builder::Resettable,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use engram_core::{FsyncMode, Precision, RecoveryMode};
+use engram_core::{FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
 
 use crate::{
     crashtest::CrashtestArgs,
@@ -150,6 +150,15 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "N", env = "ENGRAM_DIMENSION")]
     pub(crate) dimension: Option<usize>,
 
+    /// How recall by meaning finds its candidates: scan (the signs of all vectors), ivf (of those in the nearest lists,
+    /// which are made in the background), auto (ivf from 50,000 memories on)
+    #[arg(long, value_name = "INDEX", default_value_t, env = "ENGRAM_INDEX")]
+    pub(crate) index: IndexMode,
+
+    /// The share of what a scan finds that ivf must find, too: above 0, up to 1
+    #[arg(long, value_name = "SHARE", default_value_t, env = "ENGRAM_RECALL_TARGET")]
+    pub(crate) recall_target: RecallTarget,
+
     /// What to log on stderr: error, warn, info, debug, trace, or by module (info,engram=debug)
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ENGRAM_LOG")]
     pub(crate) log: String,
@@ -203,11 +212,18 @@ mod tests {
         assert_eq!(start(&["--embedding-precision=f32"]).unwrap().embedding_precision, Some(Precision::F32));
         let read_only = start(&["--on-wal-failure", "read-only"]).unwrap().on_wal_failure;
         assert_eq!((read_only, read_only.name()), (WalFailurePolicy::ReadOnly, "read-only"));
+        let index = start(&["--index", "ivf", "--recall-target", "0.95"]).unwrap();
+        assert_eq!((index.index, index.recall_target.get()), (IndexMode::Ivf, 0.95));
+        let index = start(&[]).unwrap();
+        assert_eq!((index.index, index.recall_target.get()), (IndexMode::Auto, 0.99));
         for (flags, expected) in [
             (["--fsync", "sometimes"], "expected per-write, per-batch"),
             (["--recovery", "hope"], "expected strict, torn-tail or skip-corrupt"),
             (["--embedding-precision", "f16"], "\"int8\" or \"f32\""),
             (["--on-wal-failure", "panic"], "exit, read-only, volatile"),
+            (["--index", "hnsw"], "expected auto, scan or ivf, got \"hnsw\""),
+            (["--recall-target", "1.5"], "up to 1, got 1.5"),
+            (["--recall-target", "high"], "got high"),
         ] {
             let error = start(&flags).unwrap_err();
             assert_eq!(error.exit_code(), 2);

@@ -65,7 +65,7 @@ fn with_settings(store: MemoryStore, config: &StartConfig) -> Result<MemoryStore
     if let Some(precision) = config.precision {
         store = store.with_precision(precision)?;
     }
-    Ok(store)
+    store.with_index(config.index)?.with_recall_target(config.recall_target)
 }
 
 fn open_directory(path: &Path) -> Result<RealDisk, Failure> {

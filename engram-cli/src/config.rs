@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use engram_core::{DIMENSION_MAX, FsyncMode, Precision, RecoveryMode};
+use engram_core::{DIMENSION_MAX, FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
 use tokio::net::lookup_host;
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +36,8 @@ pub(crate) struct StartConfig {
     pub(crate) dimension: Option<usize>,
     /// Nothing: the store's own.
     pub(crate) precision: Option<Precision>,
+    pub(crate) index: IndexMode,
+    pub(crate) recall_target: RecallTarget,
 }
 
 impl StartConfig {
@@ -57,6 +59,8 @@ impl StartConfig {
             capacity: args.capacity,
             dimension: args.dimension,
             precision: args.embedding_precision,
+            index: args.index,
+            recall_target: args.recall_target,
         };
         Ok((config, filter))
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use crate::{Embedding, Filter, Lsn, Memory, StoreError, limits};
+use crate::{Embedding, Filter, Lsn, Memory, Route, StoreError, limits};
 
 /// A question: by words, by meaning, or by both.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,6 +192,8 @@ pub struct Recall {
     pub complete: bool,
     /// What the question was answered by: never [`Mode::Auto`].
     pub mode: Mode,
+    /// How the nearest vectors were found, if they were looked for.
+    pub route: Option<Route>,
 }
 
 #[cfg(test)]

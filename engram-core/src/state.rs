@@ -16,9 +16,10 @@ use dashmap::DashMap;
 use engram_storage::{Lsn, WalEntryType};
 
 use crate::{
-    Confidence, Embedding, Memory, Mode, Outcome, Query, Recall, StoreError,
+    Confidence, Embedding, IndexStatus, Memory, Mode, Outcome, Query, Recall, StoreError,
     applied::Applied,
     fusion::{Found, Recency, fuse},
+    index::{IndexSettings, Route},
     payload::{self, Config, Record, StoreRecord},
     timeline::Timeline,
     vector::{RowId, StoredVector, VectorArena},
@@ -30,6 +31,7 @@ pub(crate) const SPACE: &str = "default";
 
 pub(crate) struct State {
     config: Config,
+    index: IndexSettings,
     memories: HotMemories,
     vectors: VectorArena<Arc<Memory>>,
     /// Held for one change, or for one question by words.
@@ -83,11 +85,12 @@ impl HotMemories {
 }
 
 impl State {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, index: IndexSettings) -> Self {
         Self {
             config,
+            index,
             memories: HotMemories::default(),
-            vectors: VectorArena::new(config.dimension, config.precision),
+            vectors: VectorArena::new(config.dimension, config.precision, index),
             words: RwLock::new(WordIndex::new()),
             timeline: Timeline::default(),
             applying: Mutex::new(()),
@@ -99,11 +102,16 @@ impl State {
     /// Sets the form of the vectors, before the first of them.
     pub(crate) fn configure(&mut self, config: Config) {
         self.config = config;
-        self.vectors = VectorArena::new(config.dimension, config.precision);
+        self.vectors = VectorArena::new(config.dimension, config.precision, self.index);
     }
 
     pub(crate) fn config(&self) -> Config {
         self.config
+    }
+
+    /// The index of the vectors as it is now.
+    pub(crate) fn index_status(&self) -> IndexStatus {
+        self.vectors.index_status()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -274,6 +282,7 @@ impl State {
         let candidates = query.candidates();
         let embedding = query.embedding_used();
         let by_vector = embedding.map(|it| self.by_vector(it, query, candidates)).transpose()?;
+        let (by_vector, route) = by_vector.unzip();
         let by_words = query.words_used().map(|words| self.by_words(words, query, candidates));
         let mode = match (&by_vector, &by_words) {
             (Some(_), Some(_)) => Mode::Hybrid,
@@ -288,12 +297,18 @@ impl State {
             Recency { half_life, now }
         });
         let hits = fuse(by_vector, by_words, recency, query.limit);
-        Ok(Recall { complete: all_match || hits.len() == query.limit, hits, lsn, mode })
+        Ok(Recall { complete: all_match || hits.len() == query.limit, hits, lsn, mode, route })
     }
 
-    fn by_vector(&self, embedding: &Embedding, query: &Query, limit: usize) -> Result<Found, StoreError> {
+    fn by_vector(
+        &self,
+        embedding: &Embedding,
+        query: &Query,
+        limit: usize,
+    ) -> Result<(Found, Route), StoreError> {
         let prepared = self.vectors.query(embedding)?;
-        Ok(self.vectors.scan(&prepared, limit, |memory| query.filter.accepts(memory), newer_first))
+        let accept = |memory: &Arc<Memory>| query.filter.accepts(memory);
+        Ok(self.vectors.search(&prepared, limit, query.exact, accept, newer_first))
     }
 
     fn by_words(&self, text: &str, query: &Query, limit: usize) -> Found {

@@ -11,9 +11,10 @@ use engram_storage::{Lsn, MetricsSnapshot, RecoveryReport, StorageMetrics, WalEn
 
 use self::in_flight::{Flight, InFlight};
 use crate::{
-    Durability, Embedding, Episode, ListQuery, Memory, Outcome, Page, Precision, Query, Recall, Receipt,
-    ReceiptHandle, StoreError,
+    Durability, Embedding, Episode, IndexStatus, ListQuery, Memory, Outcome, Page, Precision, Query, Recall,
+    Receipt, ReceiptHandle, StoreError,
     episode::check_id,
+    index::IndexSettings,
     payload::{self, Config, Record, StoreRecord},
     state::{SPACE, State},
 };
@@ -43,6 +44,7 @@ pub struct MemoryStore {
     in_flight: Arc<InFlight>,
     dimension: Option<usize>,
     precision: Option<Precision>,
+    index: IndexSettings,
     log_failure: LogFailure,
 }
 
@@ -57,6 +59,8 @@ pub struct StoreStatus {
     pub dimension: usize,
     /// The form of its embeddings.
     pub precision: Precision,
+    /// What finds the candidates of a recall by meaning.
+    pub index: IndexStatus,
     /// The last change that readers see.
     pub applied_lsn: Lsn,
     /// Counters of the log; all zero without one.
@@ -85,7 +89,7 @@ impl MemoryStore {
         let config = Config { dimension: DIMENSION_DEFAULT, precision: Precision::default() };
         Self {
             log: None,
-            state: Arc::new(State::new(config)),
+            state: Arc::new(State::new(config, IndexSettings::default())),
             metrics: Arc::default(),
             report: None,
             recovered: 0,
@@ -93,6 +97,7 @@ impl MemoryStore {
             in_flight: Arc::default(),
             dimension: None,
             precision: None,
+            index: IndexSettings::default(),
             log_failure: LogFailure::default(),
         }
     }
@@ -282,6 +287,7 @@ impl MemoryStore {
             capacity: self.capacity,
             dimension,
             precision,
+            index: self.state.index_status(),
             applied_lsn: self.state.applied_lsn(),
             log,
             recovery: self.report.clone(),

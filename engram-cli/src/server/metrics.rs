@@ -136,6 +136,9 @@ impl Collector for StoreCollector {
         let mut to = MetricsEncoder(encoder);
         to.gauge("memories", "Memories stored", status.count as u64)?;
         to.gauge("capacity", "The most memories that the store holds", status.capacity as u64)?;
+        to.gauge("vectors", "Memories with a vector", status.index.rows as u64)?;
+        let tail = status.index.tail as u64;
+        to.gauge("vectors_unlisted", "Vectors that are in no list of the index yet, and are scanned", tail)?;
         to.writes(status.writes)?;
         to.counter("log_appends", "Records committed to the log", log.appends)?;
         to.counter("log_failed_appends", "Records that the log could not take", log.failed_appends)?;

@@ -6,7 +6,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use engram_core::{Embedding, Explanation, Filter, Lsn, Mode, Query, Recall, limits::RECALL_LIMIT_MAX};
+use engram_core::{Embedding, Explanation, Filter, Lsn, Mode, Query, Recall, Route, limits::RECALL_LIMIT_MAX};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -67,6 +67,10 @@ struct HitView<'a> {
 #[derive(Debug, Serialize)]
 struct RecallExplanation {
     mode: &'static str,
+    /// How the nearest vectors were found: `exact`, `scan` or `ivf`.
+    index: Option<&'static str>,
+    /// In how many of the lists.
+    probes: Option<usize>,
 }
 
 /// Where the score comes from.
@@ -151,7 +155,10 @@ impl<'a> RecallView<'a> {
             results: results.collect(),
             lsn: recall.lsn.get(),
             complete: recall.complete,
-            explain: explain.then(|| RecallExplanation { mode: name(recall.mode) }),
+            explain: explain.then(|| {
+                let (index, probes) = recall.route.map(name_of_route).unzip();
+                RecallExplanation { mode: name(recall.mode), index, probes: probes.flatten() }
+            }),
         }
     }
 }
@@ -162,6 +169,14 @@ const fn name(mode: Mode) -> &'static str {
         Mode::Vector => "vector",
         Mode::Words => "words",
         Mode::Hybrid => "hybrid",
+    }
+}
+
+const fn name_of_route(route: Route) -> (&'static str, Option<usize>) {
+    match route {
+        Route::Exact => ("exact", None),
+        Route::Scan => ("scan", None),
+        Route::Ivf { probes } => ("ivf", Some(probes)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use engram_core::{StoreStatus, Writes, storage::MetricsSnapshot};
+use engram_core::{IndexStatus, Route, StoreStatus, Writes, chrono::SecondsFormat, storage::MetricsSnapshot};
 use serde::Serialize;
 
 use super::{extract::Ready, state::App};
@@ -18,12 +18,33 @@ pub(crate) struct StatusView {
     capacity: usize,
     dimension: usize,
     precision: String,
+    index: IndexView,
     /// `durable`, `volatile` or `refused`.
     writes: &'static str,
     /// The last change that readers see.
     applied_lsn: u64,
     log: LogView,
     recovery: Option<RecoveryView>,
+}
+
+/// What finds the candidates of a recall by vector.
+#[derive(Debug, Serialize)]
+struct IndexView {
+    /// As it was set: `auto`, `scan` or `ivf`.
+    mode: String,
+    recall_target: f32,
+    /// What a recall of ten does now: `exact`, `scan` or `ivf`.
+    route: &'static str,
+    /// Memories with a vector.
+    vectors: usize,
+    /// Of these, those that are in no list yet, and are scanned.
+    tail: usize,
+    lists: usize,
+    /// How many lists a recall of ten looks at.
+    probes: Option<usize>,
+    /// When the lists were last made anew.
+    trained_at: Option<String>,
+    training_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,7 +71,7 @@ struct LogView {
 
 /// `GET /v1/status`
 pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> Json<StatusView> {
-    let StoreStatus { count, capacity, dimension, precision, applied_lsn, log, recovery, writes } =
+    let StoreStatus { count, capacity, dimension, precision, index, applied_lsn, log, recovery, writes } =
         service.status();
     Json(StatusView {
         version: env!("CARGO_PKG_VERSION"),
@@ -59,6 +80,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> J
         capacity,
         dimension,
         precision: precision.to_string(),
+        index: IndexView::from(index),
         writes: name_of_writes(writes),
         applied_lsn: applied_lsn.get(),
         log: LogView::new(&app, &log),
@@ -72,6 +94,24 @@ pub(crate) const fn name_of_writes(writes: Writes) -> &'static str {
         Writes::Durable => "durable",
         Writes::Volatile => "volatile",
         Writes::Refused => "refused",
+    }
+}
+
+impl From<IndexStatus> for IndexView {
+    fn from(index: IndexStatus) -> Self {
+        let probes = if let Route::Ivf { probes } = index.route { Some(probes) } else { None };
+        let (trained_at, took) = index.trained.unzip();
+        Self {
+            mode: index.mode.to_string(),
+            recall_target: index.recall_target.get(),
+            route: index.route.name(),
+            vectors: index.rows,
+            tail: index.tail,
+            lists: index.lists,
+            probes,
+            trained_at: trained_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            training_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use engram_storage::{
 
 use super::{LogFailure, MemoryStore, encode};
 use crate::{
-    FsyncMode, Precision, StoreError,
+    FsyncMode, IndexMode, Precision, RecallTarget, StoreError,
     embedding::DIMENSION_MAX,
     payload::{self, Config, Record},
     state::State,
@@ -40,6 +40,28 @@ impl MemoryStore {
         Ok(self)
     }
 
+    /// With another way to find the candidates of a recall by meaning. It is no property of the log: a store may be
+    /// opened with another one each time.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] when the store is in use.
+    pub fn with_index(mut self, mode: IndexMode) -> Result<Self, StoreError> {
+        self.index.mode = mode;
+        self.set_up(self.state.config())?;
+        Ok(self)
+    }
+
+    /// With another share of what a scan finds that an index must find, too; 0.99 unless it is told. An index that
+    /// cannot is not used.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] when the store is in use.
+    pub fn with_recall_target(mut self, target: RecallTarget) -> Result<Self, StoreError> {
+        self.index.recall_target = target;
+        self.set_up(self.state.config())?;
+        Ok(self)
+    }
+
     /// What becomes of writes when the log fails.
     #[must_use]
     pub fn on_log_failure(self, log_failure: LogFailure) -> Self {
@@ -52,7 +74,7 @@ impl MemoryStore {
                 "a store is set up before its log is opened and before anything is stored".to_owned();
             return Err(StoreError::Setting { reason });
         }
-        self.state = Arc::new(State::new(config));
+        self.state = Arc::new(State::new(config, self.index));
         Ok(())
     }
 

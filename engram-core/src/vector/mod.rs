@@ -1,13 +1,23 @@
-//! Vectors as the store keeps them, and the exact scan over them.
+//! Vectors as the store keeps them, and the search among them.
 //!
 //! A vector is quantised once, on the way in. What is in memory and what is on disk are the same, so recall
 //! gives the same answers before and after a restart.
 
 mod arena;
+mod background;
+mod candidates;
 mod chunk;
+mod clusters;
+mod keeper;
 mod kernel;
+mod partition;
+mod probe;
+mod search;
+mod signs;
+mod status;
 #[cfg(test)]
 mod tests;
+mod tuning;
 
 pub(crate) use arena::{RowId, VectorArena};
 

@@ -1,3 +1,5 @@
+mod index;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +11,7 @@ use super::chunk::CHUNK_ROWS;
 use super::kernel::Kernel;
 use super::{RowId, StoredVector, VectorArena, chunk::Query, rounded};
 use crate::embedding::{Embedding, EmbeddingError, NORM_MAX, NORM_MIN, Precision};
+use crate::index::{IndexSettings, Route};
 use crate::top_k::Scored;
 
 const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::F32];
@@ -122,7 +125,7 @@ fn vectors_that_cannot_be_compared_are_refused() {
 #[test]
 fn vectors_at_the_ends_of_the_range_are_compared_exactly() {
     for precision in PRECISIONS {
-        let arena = VectorArena::new(3, precision);
+        let arena = VectorArena::new(3, precision, IndexSettings::default());
         for (item, factor) in [(1, 1.01e-15), (2, 0.99e15)] {
             let numbers = [0.6 * factor, 0.0, 0.8 * factor];
             assert!((NORM_MIN..NORM_MAX).contains(&f64::from(factor)));
@@ -130,7 +133,7 @@ fn vectors_at_the_ends_of_the_range_are_compared_exactly() {
         }
         for length in [1.01e-15, 1.0, 0.99e15] {
             let query = arena.query(&[0.6 * length, 0.8 * length, 0.0].into()).unwrap();
-            for found in arena.scan(&query, 2, |_| true, |item| *item) {
+            for found in exact(&arena, &query, 2, |_| true, |item| *item) {
                 assert!((found.score - 0.36).abs() < 4e-3, "{found:?} {length:e} {precision}");
             }
         }
@@ -246,6 +249,49 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn hamming_kernels_equal_a_plain_loop(width in 1_usize..40, rows in 0_usize..5, seed: u64) {
+        let word = |index: usize| (index as u64 ^ seed).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(31);
+        let query: Vec<u64> = (0..width).map(word).collect();
+        let rows: Vec<u64> = (width..width * (rows + 1)).map(word).collect();
+        let differing = |row: &[u64]| {
+            let bit = |words: &[u64], bit: usize| words[bit / 64] >> (bit % 64) & 1;
+            u32::try_from((0..width * 64).filter(|n| bit(&query, *n) != bit(row, *n)).count()).unwrap()
+        };
+        let expected: Vec<u32> = rows.chunks(width).map(differing).collect();
+        for kernel in Kernel::supported() {
+            let mut out = vec![u32::MAX; expected.len()];
+            kernel.hamming_rows(&query, &rows, &mut out);
+            prop_assert_eq!(&out, &expected, "{:?}", kernel);
+        }
+    }
+
+    #[test]
+    fn sign_kernels_equal_a_plain_loop(
+        codes in prop::collection::vec(any::<i8>(), 1..300),
+        inverse_norm in 0.0_f32..0.1,
+        seed: u64,
+    ) {
+        // A third of the numbers are right at the mean: those are not above it.
+        let mut mean = noise_vector(seed, codes.len());
+        for (mean, code) in mean.iter_mut().zip(&codes).step_by(3) {
+            *mean = f32::from(*code) * inverse_norm;
+        }
+        let mut expected = vec![0_u64; codes.len().div_ceil(64)];
+        for index in 0..codes.len() {
+            if f32::from(codes[index]) * inverse_norm > mean[index] {
+                expected[index / 64] |= 1 << (index % 64);
+            }
+        }
+        for kernel in Kernel::supported() {
+            let mut words = vec![u64::MAX; expected.len()];
+            kernel.signs(&codes, inverse_norm, &mean, &mut words);
+            prop_assert_eq!(&words, &expected, "{:?}", kernel);
+        }
+    }
+}
+
 #[test]
 fn int8_kernels_are_exact_at_the_extremes_and_at_every_width() {
     for (q, r) in [(127, 127), (-127, 127), (127, -127), (-127, -127), (-128, -128), (127, -128), (-128, 127)]
@@ -257,6 +303,18 @@ fn int8_kernels_are_exact_at_the_extremes_and_at_every_width() {
 }
 
 // --- the arena
+
+fn exact<T: Clone + Send + Sync + 'static>(
+    arena: &VectorArena<T>,
+    query: &Query,
+    limit: usize,
+    accept: impl Fn(&T) -> bool,
+    tiebreak: impl Fn(&T) -> u64,
+) -> Vec<Scored<T>> {
+    let (found, route) = arena.search(query, limit, true, accept, tiebreak);
+    assert_eq!(route, Route::Exact);
+    found
+}
 
 /// What a scan must return, by the slowest way: all rows, sorted.
 fn expected_scan(
@@ -306,7 +364,7 @@ proptest! {
         modulus in 1_u64..4,
     ) {
         for precision in PRECISIONS {
-            let arena = VectorArena::new(dimension, precision);
+            let arena = VectorArena::new(dimension, precision, IndexSettings::default());
             let mut rows: Vec<(RowId, u64)> = Vec::new();
             let mut model = BTreeMap::new();
             let vector = |seed: u64| stored(&noise_vector(seed, dimension), precision);
@@ -339,7 +397,7 @@ proptest! {
             }
             let query = vector(3);
             let accept = |item: &u64| item.is_multiple_of(modulus);
-            let found = arena.scan(&Query::new(&query), limit, accept, |item| *item);
+            let found = exact(&arena, &Query::new(&query), limit, accept, |item| *item);
             prop_assert!(found.iter().all(|found| accept(&found.item)));
             assert_near(&found, &expected_scan(&model, &query, limit, accept));
         }
@@ -350,12 +408,12 @@ proptest! {
 fn results_do_not_depend_on_where_the_rows_lie() {
     for precision in PRECISIONS {
         let scan = |order: &mut dyn Iterator<Item = u64>| {
-            let arena = VectorArena::new(40, precision);
+            let arena = VectorArena::new(40, precision, IndexSettings::default());
             for item in order {
                 arena.insert(&stored(&noise_vector(item % 50, 40), precision), item);
             }
             let query = arena.query(&noise_vector(7, 40).into()).unwrap();
-            arena.scan(&query, 300, |item| item % 3 != 0, |item| *item)
+            exact(&arena, &query, 300, |item| item % 3 != 0, |item| *item)
         };
         let count = 3 * CHUNK_ROWS as u64;
         let forwards = scan(&mut (0..count));
@@ -367,13 +425,13 @@ fn results_do_not_depend_on_where_the_rows_lie() {
 #[test]
 fn every_vector_finds_itself_first() {
     for precision in PRECISIONS {
-        let arena = VectorArena::new(768, precision);
+        let arena = VectorArena::new(768, precision, IndexSettings::default());
         for item in 0..1500 {
             arena.insert(&stored(&noise_vector(item, 768), precision), item);
         }
         for item in (0..1500).step_by(97) {
             let query = arena.query(&noise_vector(item, 768).into()).unwrap();
-            let found = arena.scan(&query, 1, |_| true, |item| *item);
+            let found = exact(&arena, &query, 1, |_| true, |item| *item);
             assert_eq!(found[0].item, item);
             assert!((1.0 - 1e-6..=1.0).contains(&found[0].score), "{found:?}");
         }
@@ -382,27 +440,27 @@ fn every_vector_finds_itself_first() {
 
 #[test]
 fn a_narrow_filter_still_fills_the_result() {
-    let arena = VectorArena::new(8, Precision::Int8);
+    let arena = VectorArena::new(8, Precision::Int8, IndexSettings::default());
     for item in 0..5000 {
         arena.insert(&stored(&noise_vector(item, 8), Precision::Int8), item);
     }
     let query = arena.query(&noise_vector(1, 8).into()).unwrap();
-    assert_eq!(arena.scan(&query, 10, |item| item % 450 == 449, |item| *item).len(), 10);
-    assert_eq!(arena.scan(&query, usize::MAX, |item| *item > 4996, |item| *item).len(), 3);
+    assert_eq!(exact(&arena, &query, 10, |item| item % 450 == 449, |item| *item).len(), 10);
+    assert_eq!(exact(&arena, &query, usize::MAX, |item| *item > 4996, |item| *item).len(), 3);
     let asked = Cell::new(0);
     let count = |_: &u64| {
         asked.set(asked.get() + 1);
         true
     };
-    assert!(arena.scan(&query, 0, count, |item| *item).is_empty());
+    assert!(exact(&arena, &query, 0, count, |item| *item).is_empty());
     assert_eq!(asked.get(), 0);
-    arena.scan(&query, 10, count, |item| *item);
+    exact(&arena, &query, 10, count, |item| *item);
     assert!(asked.get() < 500, "asked about {} of 5000 items", asked.get());
 }
 
 #[test]
 fn the_first_free_row_is_used_again() {
-    let arena = VectorArena::new(2, Precision::Int8);
+    let arena = VectorArena::new(2, Precision::Int8, IndexSettings::default());
     let vector = stored(&[1.0, 2.0], Precision::Int8);
     let ids: Vec<_> = (0..2000).map(|item| arena.insert(&vector, item)).collect();
     for index in [1500, 3, 700] {
@@ -417,7 +475,7 @@ fn the_first_free_row_is_used_again() {
 #[test]
 fn a_scan_finds_each_item_once_while_all_are_replaced() {
     const COUNT: u64 = 3000;
-    let arena = VectorArena::new(16, Precision::Int8);
+    let arena = VectorArena::new(16, Precision::Int8, IndexSettings::default());
     let vector = |seed| stored(&noise_vector(seed, 16), Precision::Int8);
     let ids: Vec<_> = (0..COUNT).map(|item| arena.insert(&vector(item), (item, 0))).collect();
     let done = AtomicBool::new(false);
@@ -436,7 +494,7 @@ fn a_scan_finds_each_item_once_while_all_are_replaced() {
         while !last {
             last = done.load(Ordering::Acquire);
             let query = Query::new(&vector(5));
-            let found = arena.scan(&query, usize::MAX, |item| item.0 < COUNT, |item| item.0);
+            let found = exact(&arena, &query, usize::MAX, |item| item.0 < COUNT, |item| item.0);
             let mut items: Vec<_> = found.iter().map(|found| found.item.0).collect();
             items.sort_unstable();
             assert!(items.into_iter().eq(0..COUNT));
@@ -447,10 +505,10 @@ fn a_scan_finds_each_item_once_while_all_are_replaced() {
 
 #[test]
 fn a_panicking_filter_leaves_the_arena_usable() {
-    let arena = VectorArena::new(2, Precision::Int8);
+    let arena = VectorArena::new(2, Precision::Int8, IndexSettings::default());
     let vector = stored(&[1.0, 2.0], Precision::Int8);
     let id = arena.insert(&vector, 1);
-    let scan = || arena.scan(&Query::new(&vector), 1, |_| panic!("a filter of the test"), |item| *item);
+    let scan = || exact(&arena, &Query::new(&vector), 1, |_| panic!("a filter of the test"), |item| *item);
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(scan)).is_err());
     arena.replace(id, &vector, 2);
     assert_eq!(arena.read(id), Some((2, vector)));
@@ -459,6 +517,6 @@ fn a_panicking_filter_leaves_the_arena_usable() {
 #[test]
 #[should_panic(expected = "a vector of another store")]
 fn a_query_of_another_dimension_is_a_mistake_of_the_store() {
-    let arena = VectorArena::<u64>::new(2, Precision::Int8);
-    arena.scan(&Query::new(&stored(&[1.0], Precision::Int8)), 1, |_| true, |item| *item);
+    let arena = VectorArena::<u64>::new(2, Precision::Int8, IndexSettings::default());
+    exact(&arena, &Query::new(&stored(&[1.0], Precision::Int8)), 1, |_| true, |item| *item);
 }

@@ -1,0 +1,40 @@
+//! What is told of the index.
+
+use std::sync::atomic::Ordering;
+
+use super::arena::{Rows, VectorArena};
+use crate::index::{IndexStatus, Route};
+
+impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
+    /// The index as it is now.
+    pub(crate) fn index_status(&self) -> IndexStatus {
+        const LIMIT: usize = 10;
+        let rows = self.rows();
+        let count = rows.count();
+        let partition = rows.partition();
+        let probes = partition.as_ref().and_then(|partition| partition.probes(LIMIT));
+        let route = match probes {
+            _ if !rows.may_scan(LIMIT) => Route::Exact,
+            Some((probes, _)) => Route::Ivf { probes },
+            None => Route::Scan,
+        };
+        IndexStatus {
+            mode: rows.settings.mode,
+            recall_target: rows.settings.recall_target,
+            route,
+            rows: count,
+            tail: partition.as_ref().map_or(count, |partition| rows.filled_since(partition.epoch())),
+            lists: partition.map_or(0, |partition| partition.clusters().len()),
+            trained: rows.trained(),
+        }
+    }
+}
+
+impl<T: Clone> Rows<T> {
+    /// How many rows in use were filled in this epoch or later.
+    fn filled_since(&self, epoch: u32) -> usize {
+        let chunks = self.chunks();
+        let newer = chunks.iter().filter(|chunk| chunk.newest.load(Ordering::SeqCst) >= epoch);
+        newer.map(|chunk| chunk.read().filled_since(epoch)).sum()
+    }
+}
