@@ -46,3 +46,4 @@ bench:
     cargo bench -p engram-storage --bench wal
     cargo bench -p engram-core --bench recovery
     cargo bench -p engram-core --bench recall
+    cargo bench -p engram-core --bench vectors
