@@ -217,7 +217,10 @@ fn recall_fuses_words_and_meaning_and_explains_itself() {
     };
     let recall = ask(json!({"explain": true}));
     assert_eq!((ids(&recall)[0], &recall["complete"]), ("both", &true.into()), "{recall}");
-    assert_eq!((&recall["explain"]["mode"], &recall["explain"]["index"]), (&"hybrid".into(), &"exact".into()));
+    assert_eq!(
+        (&recall["explain"]["mode"], &recall["explain"]["index"]),
+        (&"hybrid".into(), &"exact".into())
+    );
     let why = &recall["results"][0]["explain"];
     assert_eq!((&why["vector_rank"], &why["word_rank"]), (&2.into(), &1.into()), "{why}");
     assert!(why["similarity"].as_f64().unwrap() > 0.9 && why["recency"].is_null(), "{why}");

@@ -156,8 +156,9 @@ fn crashtest(seed: u64, rounds: u64, power_cut: &str) -> Result<String, String> 
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{report}");
     if output.status.success() {
-        let line =
-            |what: &str| report.lines().find(|line| line.starts_with(what)).unwrap_or_default().to_owned();
+        let line = |what: &str| {
+            report.lines().find(|line| line.trim_start().starts_with(what)).unwrap_or_default().to_owned()
+        };
         Ok(format!(
             "{rounds} rounds, {}",
             line("acknowledged").split_whitespace().collect::<Vec<_>>().join(" ")

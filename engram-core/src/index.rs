@@ -120,12 +120,20 @@ pub enum Route {
 }
 
 impl Route {
-    /// Its name.
+    /// In one word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Exact => "exact",
             Self::Scan => "scan",
             Self::Ivf { .. } => "ivf",
+        }
+    }
+
+    /// How many lists were looked into, if it was lists.
+    pub const fn probes(self) -> Option<usize> {
+        match self {
+            Self::Exact | Self::Scan => None,
+            Self::Ivf { probes } => Some(probes),
         }
     }
 }

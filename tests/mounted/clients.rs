@@ -94,6 +94,8 @@ pub(crate) fn check(clients: &mut [Client], server: &Server) {
     let mut shown: BTreeMap<_, _> =
         memories.iter().map(|it| (text(&it["id"]), text(&it["content"]))).collect();
     assert_eq!(shown.len(), memories.len(), "none is there twice");
-    clients.iter_mut().for_each(|client| client.check(&mut shown));
+    for client in clients {
+        client.check(&mut shown);
+    }
     assert!(shown.is_empty(), "nobody has stored {shown:?}");
 }

@@ -6,7 +6,9 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use engram_core::{Embedding, Explanation, Filter, Lsn, Mode, Query, Recall, Route, limits::RECALL_LIMIT_MAX};
+use engram_core::{
+    Embedding, Explanation, Filter, Lsn, Mode, Query, Recall, Route, limits::RECALL_LIMIT_MAX,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -156,8 +158,8 @@ impl<'a> RecallView<'a> {
             lsn: recall.lsn.get(),
             complete: recall.complete,
             explain: explain.then(|| {
-                let (index, probes) = recall.route.map(name_of_route).unzip();
-                RecallExplanation { mode: name(recall.mode), index, probes: probes.flatten() }
+                let (index, probes) = (recall.route.map(Route::name), recall.route.and_then(Route::probes));
+                RecallExplanation { mode: name(recall.mode), index, probes }
             }),
         }
     }
@@ -169,14 +171,6 @@ const fn name(mode: Mode) -> &'static str {
         Mode::Vector => "vector",
         Mode::Words => "words",
         Mode::Hybrid => "hybrid",
-    }
-}
-
-const fn name_of_route(route: Route) -> (&'static str, Option<usize>) {
-    match route {
-        Route::Exact => ("exact", None),
-        Route::Scan => ("scan", None),
-        Route::Ivf { probes } => ("ivf", Some(probes)),
     }
 }
 
