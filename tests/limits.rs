@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use load::{check, under_load};
+use load::{check, under_load, wait_until};
 use serde_json::json;
 use server::{Client, Server, command_after};
 
@@ -68,9 +68,7 @@ fn a_server_that_the_kernel_kills_for_its_memory_has_lost_nothing() {
     let enter = format!("echo $$ > {}/cgroup.procs", group.0.display());
     let server = Server::spawn(command_after(&enter, directory.path(), &[]));
     let acknowledged = under_load(&server, 4, CONTENT_BYTES, |_| {
-        while group.kills() == 0 {
-            thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the kernel kills", || group.kills() > 0);
     });
     let (status, log) = server.wait();
     assert_eq!(status.code(), None, "{log}");
@@ -93,12 +91,13 @@ fn a_server_that_gets_no_more_memory_has_lost_nothing() {
     let server = Server::spawn(command_after(&format!("ulimit -c 0 -v {kib}"), directory.path(), &[]));
     // Each client ends when it is refused, or the server is no more.
     let acknowledged = under_load(&server, 4, CONTENT_BYTES, |count| {
-        while fs::read_to_string(format!("/proc/{}/stat", server.pid())).is_ok_and(|it| !it.contains(") Z "))
-        {
+        let is_gone = || {
             assert!(count() < 5_000, "there was no limit");
-            thread::sleep(Duration::from_millis(5));
-        }
+            fs::read_to_string(format!("/proc/{}/stat", server.pid())).is_ok_and(|it| it.contains(") Z "))
+        };
+        wait_until("the server ends", is_gone);
     });
+    assert!(!acknowledged.is_empty());
     println!("ended after {} memories of {CONTENT_BYTES} bytes", acknowledged.len());
     server.kill();
     check(&Server::start(directory.path(), &[]), &acknowledged, CONTENT_BYTES);

@@ -188,3 +188,42 @@ fn who_is_slow_or_says_nothing_is_let_go_of_and_others_are_served_meanwhile() {
     assert!(grown < GROWTH_MAX_KIB, "{grown} KiB");
     assert_eq!(rude.server.all_memories().len(), 2);
 }
+
+#[test]
+fn who_does_not_read_its_answer_is_let_go_of() {
+    let rude = Rude::start();
+    // An answer of 8 MiB, which no buffer of the system takes.
+    for n in 0..100 {
+        let body = json!({"id": format!("large{n}"), "content": "x".repeat(100_000)});
+        rude.server.post("/v1/memories", &body).expect(201);
+    }
+    let sockets = || {
+        let files = fs::read_dir(format!("/proc/{}/fd", rude.server.pid())).unwrap().flatten();
+        files
+            .filter_map(|it| fs::read_link(it.path()).ok())
+            .filter(|it| it.to_string_lossy().contains("socket"))
+            .count()
+    };
+    rude.serves();
+    let before = sockets();
+    let deaf: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = rude.connect();
+            stream.write_all(b"GET /v1/memories?limit=1000 HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    let started = std::time::Instant::now();
+    let mut most = 0;
+    loop {
+        most = most.max(sockets());
+        // Our own connection may have been renewed meanwhile.
+        if most >= before + deaf.len() && sockets() <= before + 1 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{} sockets are kept", sockets());
+        rude.serves();
+        thread::sleep(Duration::from_millis(20));
+    }
+    rude.serves();
+}

@@ -11,14 +11,12 @@ mod random;
 #[path = "support/server.rs"]
 mod server;
 
-use std::{fs, io::Write as _, net::TcpStream, process::Command, thread, time::Duration};
+use std::{fs, io::Write as _, net::TcpStream, process::Command};
 
-use load::{check, under_load};
+use load::{check, under_load, wait_until};
 use random::{Random, count, seed};
 use serde_json::{Value, json};
 use server::{Server, command, command_after};
-
-const POLL: Duration = Duration::from_millis(2);
 
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
@@ -39,9 +37,7 @@ fn a_stop_under_load_is_clean_and_loses_nothing() {
         let server = Server::start(directory.path(), &[]);
         let after = usize::try_from(random.below(200)).unwrap();
         let acknowledged = under_load(&server, 8, 1_000, |count| {
-            while count() < after {
-                thread::sleep(POLL);
-            }
+            wait_until("the load", || count() >= after);
             server.signal("TERM");
         });
         let (status, log) = server.wait();
@@ -72,9 +68,7 @@ fn a_second_signal_does_not_wait_for_who_never_ends() {
     // It is in flight once another one, sent after it, is answered.
     server.get("/readyz").expect(200);
     server.signal("TERM");
-    while !server.log().contains("answering what is in flight") {
-        thread::sleep(POLL);
-    }
+    wait_until("the stop", || server.log().contains("answering what is in flight"));
     server.signal("TERM");
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
@@ -92,13 +86,9 @@ fn a_halt_under_load_is_survived() {
     let acknowledged = under_load(&server, 4, 1_000, |count| {
         for _ in 0..10 {
             let before = count();
-            while count() < before + 20 {
-                thread::sleep(POLL);
-            }
+            wait_until("the load", || count() >= before + 20);
             server.signal("STOP");
-            while state(server.pid()) != 'T' {
-                thread::sleep(POLL);
-            }
+            wait_until("the halt", || state(server.pid()) == 'T');
             server.signal("CONT");
         }
     });
@@ -115,9 +105,7 @@ fn a_server_whose_words_nobody_can_read_goes_on() {
         let start = command_after(&format!("exec {output}"), directory.path(), &["--log", "debug"]);
         let server = Server::spawn_mute(start);
         let acknowledged = under_load(&server, 4, 1_000, |count| {
-            while count() < 200 {
-                thread::sleep(POLL);
-            }
+            wait_until("the load", || count() >= 200);
         });
         server.signal("TERM");
         let (status, _) = server.wait();
@@ -128,9 +116,7 @@ fn a_server_whose_words_nobody_can_read_goes_on() {
     let directory = directory();
     let server = Server::spawn_deaf(command(directory.path(), &["--log", "debug"]));
     let acknowledged = under_load(&server, 4, 1_000, |count| {
-        while count() < 200 {
-            thread::sleep(POLL);
-        }
+        wait_until("the load", || count() >= 200);
     });
     server.signal("TERM");
     assert_eq!(server.wait().0.code(), Some(0));

@@ -6,11 +6,21 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::json;
 
 use crate::server::Server;
+
+/// Waits until something is so that others bring about. They take far less time than this, or they never do it.
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_mins(2), "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
 
 /// Runs `meanwhile` while so many clients store memories; the ids of all that were acknowledged.
 pub(crate) fn under_load(

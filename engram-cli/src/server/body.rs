@@ -25,6 +25,9 @@ pub(crate) const SINGLE: BodyLimits = BodyLimits { bytes_max: 1 << 20, time_max:
 /// Of many memories.
 pub(crate) const BATCH: BodyLimits = BodyLimits { bytes_max: 64 << 20, time_max: Duration::from_mins(1) };
 
+/// How long nothing of a body may come. A client that has stopped sending does not keep others waiting for its place.
+const STALL_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// What is read and thrown away of a body over its limit: a client that is still sending when the connection closes
 /// would hear of a reset instead of the limit.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
@@ -49,7 +52,7 @@ pub(crate) async fn read(request: Request, limits: BodyLimits) -> Result<Vec<u8>
 async fn collect(mut body: Body, limits: BodyLimits) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
     let mut got = 0;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) = timeout(STALL_TIME_MAX, body.frame()).await.map_err(|_| stalled(got))? {
         let frame = frame.map_err(|e| {
             Problem::new(
                 Code::InvalidRequest,
@@ -70,6 +73,11 @@ async fn collect(mut body: Body, limits: BodyLimits) -> Result<Vec<u8>, Problem>
 
 fn content_length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn stalled(got: usize) -> Problem {
+    let within = STALL_TIME_MAX.as_secs();
+    Problem::new(Code::BodyTimeout, format!("expected more of the body within {within} s, after {got} bytes"))
 }
 
 fn too_large(limits: BodyLimits) -> Problem {

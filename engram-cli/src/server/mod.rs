@@ -49,6 +49,7 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
 pub(crate) use router::router;
@@ -59,6 +60,10 @@ use crate::count::count;
 /// How long a client may take for the head of a request, from when the connection is idle on. Without it a client
 /// that sends half a head keeps its place for ever.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a client may read nothing of its answer. Without it each one that does not read keeps its place and its
+/// answer in memory for ever.
+const UNREAD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of the head of a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -126,13 +131,15 @@ async fn accept(
 
 /// Serves one connection to its end. When the server stops, a request in flight is still answered.
 async fn serve(http: http1::Builder, stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(UNREAD_TIME_MAX));
     let router = TowerToHyperService::new(router);
     let begun = AtomicBool::new(false);
     let service = service_fn(|request| {
         begun.store(true, Relaxed);
         router.call(request)
     });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
         _ = stopped.changed() => {
