@@ -87,12 +87,9 @@ impl Record {
         Self { file, entries }
     }
 
-    /// Writes the first `len` bytes of an entry into an image.
-    fn apply(&self, entry: &Entry, len: usize, image: &File) {
-        if len == 0 {
-            return;
-        }
-        let mut data = vec![0; len];
+    /// Writes an entry into an image.
+    fn apply(&self, entry: &Entry, image: &File) {
+        let mut data = vec![0; entry.len];
         if !entry.is_discard {
             self.file.read_exact_at(&mut data, entry.data_at).unwrap();
         }
@@ -137,7 +134,7 @@ fn record(directory: &Path, kind: &str, mib: u64, defect: Option<&str>) -> (Path
     let server = Server::spawn(start);
     let acknowledged = Mutex::new(Acknowledged::new());
     thread::scope(|scope| {
-        for client in 0..4 {
+        for client in 0..16 {
             let (server, acknowledged, record) = (&server, &acknowledged, &record);
             scope.spawn(move || {
                 for n in 0.. {
@@ -174,20 +171,18 @@ fn replay(kind: &str, mib: u64, images: u64, defect: Option<&str>) -> Result<Str
         let before = &record.entries[..usize::try_from(position).unwrap()];
         let safe = before.iter().rposition(|entry| entry.is_flush).map_or(0, |at| at + 1).max(flushed);
         for entry in &before[flushed..safe] {
-            record.apply(entry, entry.len, &durable_image);
+            record.apply(entry, &durable_image);
         }
         flushed = safe;
         run("cp", &["--sparse=always", durable.to_str().unwrap(), crash.to_str().unwrap()]).unwrap();
         let image = File::options().write(true).open(&crash).unwrap();
-        // Any of the others, in any order, and of some of them a part.
+        // Any of the others, in any order. Each is whole: a superblock that is torn is more than the file systems bear.
         let mut rest: Vec<&Entry> = before[safe..].iter().filter(|_| random.below(2) == 0).collect();
         for at in (1..rest.len()).rev() {
             rest.swap(at, usize::try_from(random.below(at as u64 + 1)).unwrap());
         }
         for entry in rest {
-            let sectors = (entry.len / SECTOR) as u64;
-            let whole = if random.below(4) == 0 { random.below(sectors + 1) } else { sectors };
-            record.apply(entry, usize::try_from(whole).unwrap() * SECTOR, &image);
+            record.apply(entry, &image);
         }
         drop(image);
         let _mounted = Mounted::mount(&crash, &mount_point, "noatime");
