@@ -64,10 +64,7 @@ pub(super) fn recover<E: From<StorageError>>(
     let successor = Successor::new(disk, options, &layout, &replaying.walk);
     let segment = successor.make(replaying.walk.clone(), layout.last_lsn);
     let (segment, last_crc) = match segment {
-        Ok((segment, last_crc)) => {
-            replaying.quarantine(&**disk);
-            (Ok(segment), last_crc)
-        }
+        Ok((segment, last_crc)) => (Ok(segment), last_crc),
         // Without a log there is nothing to read.
         Err(error) if layout.newest.is_some() && only_reading_is_possible(&error) => {
             replaying.report.read_only = Some(error.to_string());
@@ -78,6 +75,9 @@ pub(super) fn recover<E: From<StorageError>>(
     let tail_records = layout.last_lsn.get() - layout.promise.get();
     let proven_records = replaying.report.records;
     replaying.run(layout.last_lsn, &mut replay)?;
+    if segment.is_ok() {
+        replaying.quarantine(&**disk);
+    }
     let mut report = replaying.report;
     if report.records - proven_records != tail_records {
         return Err(successor.changed_while_read(layout.promise.next(), layout.last_lsn).into());
@@ -299,7 +299,8 @@ impl<'d> Successor<'d> {
             previous_crc: crc,
         };
         while let Some(step) = walk.next(last_lsn)? {
-            let Step::Record(original) = step else { break };
+            // Damage that took no record is left behind. Where records are gone, the count below says so.
+            let Step::Record(original) = step else { continue };
             copied += 1;
             place = Place { lsn: original.lsn, time_us: original.time_us, previous_crc: crc, ..place };
             crc = record::encode(&mut buffer, &place, original.entry_type, walk.payload());

@@ -23,21 +23,6 @@ fn kill(disk: &SimDisk, wal: WalWriter) {
     disk.restart();
 }
 
-/// Writes `first`, and the others as one group after it.
-fn write_as_groups(wal: &WalWriter, first: WalEntry, others: Vec<WalEntry>) -> Vec<StorageResult<Commit>> {
-    let (release, held) = mpsc::channel::<()>();
-    let (begun, begins) = mpsc::channel::<()>();
-    wal.submit_with(first, move |_, outcome| {
-        outcome.unwrap();
-        begun.send(()).unwrap();
-        held.recv().unwrap();
-    });
-    begins.recv().unwrap();
-    let handles: Vec<_> = others.into_iter().map(|entry| wal.submit(entry)).collect();
-    release.send(()).unwrap();
-    handles.into_iter().map(Completion::wait).collect()
-}
-
 #[test]
 fn a_damaged_header_of_an_idle_segment_loses_nothing() {
     for starts in 0..3 {
@@ -135,15 +120,15 @@ fn a_segment_that_is_restored_fits_again() {
 
 #[test]
 fn another_logs_segment_is_never_taken_for_ours() {
-    let make = |what: &str| {
+    let make = |what: &str, records: u32| {
         let disk = SimDisk::new(1);
         let (wal, _) = open(&disk, large()).unwrap();
-        (0..20).for_each(|n| drop(wal.write(entry(format!("{what} {n}"))).map(drop)));
+        (0..records).for_each(|n| drop(wal.write(entry(format!("{what} {n}"))).map(drop)));
         drop(wal);
         drop(open(&disk, large()).unwrap());
         disk
     };
-    let (ours, theirs) = (make("ours"), make("theirs"));
+    let (ours, theirs) = (make("ours", 20), make("theirs", 5));
     let with_theirs = |segment| {
         let disk = copy_of(&ours);
         disk.plant(&name(segment), theirs.read(&name(segment)).unwrap());
@@ -167,7 +152,9 @@ fn a_wiped_header_over_wiped_records_stops_the_opening() {
     let mut bytes = disk.read(&name(2)).unwrap();
     bytes[100..].fill(0);
     disk.plant(&name(2), bytes);
-    assert!(matches!(recover(&disk, RecoveryMode::SkipCorrupt), Err(StorageError::RecoveryRefused { .. })));
+    let error = recover(&disk, RecoveryMode::SkipCorrupt).map(|found| found.report).unwrap_err();
+    let StorageError::RecoveryRefused { report, .. } = error else { panic!("{error}") };
+    assert_eq!(report.segments, 3);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod damage;
 mod failure;
 mod format;
 mod operator;
+mod tail;
 
 use std::{
     collections::BTreeMap,
@@ -47,6 +48,21 @@ fn write_numbered(wal: &WalWriter, numbers: impl Iterator<Item = u32>) {
     for payload in numbered(numbers) {
         wal.write(entry(payload)).unwrap();
     }
+}
+
+/// Writes `first`, and the others as one group after it.
+fn write_as_groups(wal: &WalWriter, first: WalEntry, others: Vec<WalEntry>) -> Vec<StorageResult<Commit>> {
+    let (release, held) = mpsc::channel::<()>();
+    let (begun, begins) = mpsc::channel::<()>();
+    wal.submit_with(first, move |_, outcome| {
+        outcome.unwrap();
+        begun.send(()).unwrap();
+        held.recv().unwrap();
+    });
+    begins.recv().unwrap();
+    let handles: Vec<_> = others.into_iter().map(|entry| wal.submit(entry)).collect();
+    release.send(()).unwrap();
+    handles.into_iter().map(Completion::wait).collect()
 }
 
 const MODES: [FsyncMode; 4] =
