@@ -137,7 +137,7 @@ impl Scanner {
             let bytes = self.window.bytes(at, READ_LEN)?;
             let (blocks, rest) = bytes.as_chunks::<HEADER_LEN>();
             match blocks.iter().position(|block| block != &[0; HEADER_LEN]) {
-                Some(block) => return Ok(at + (block * HEADER_LEN) as u64),
+                Some(block) => return Ok((at + (block * HEADER_LEN) as u64).min(self.end)),
                 None if blocks.is_empty() => {
                     return Ok(if rest.iter().all(|&b| b == 0) { self.end } else { at });
                 }

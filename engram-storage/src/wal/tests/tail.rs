@@ -169,3 +169,18 @@ fn a_large_wiped_record_hides_nothing_behind_it() {
         assert_eq!((found.report.lost_records, found.report.damage[0].offset), (1, 1024), "{len}");
     }
 }
+
+#[test]
+fn what_lies_behind_the_end_of_a_segment_is_no_part_of_its_damage() {
+    let disk = log_of(3, true);
+    change(&disk, 1, |bytes| {
+        bytes[3 * SECTOR_LEN..4 * SECTOR_LEN].fill(0); // the last record
+        bytes.resize(7 * SECTOR_LEN, 0);
+        bytes[6 * SECTOR_LEN] = 1; // what a refused group could have left
+    });
+    let found = WalReader::open(Arc::new(disk.clone())).inspect().unwrap();
+    let [damage] = &found.damage[..] else { panic!("{found:?}") };
+    assert_eq!((damage.damage.offset, damage.damage.end), (1536, 2048));
+    let repaired = WalRepair::new(Arc::new(disk)).and_then(WalRepair::run).unwrap();
+    assert!(repaired.is_sound() && repaired.declared_lost == 1, "{repaired:?}");
+}
