@@ -5,6 +5,7 @@ mod commit;
 mod damage;
 mod failure;
 mod format;
+mod mending;
 mod operator;
 mod tail;
 

@@ -1,0 +1,83 @@
+//! Every loss of whole segments, and what a repair makes of it.
+
+use super::*;
+
+/// What became of the segments of `original`, by name.
+fn cases(original: &SimDisk) -> Vec<(String, SimDisk)> {
+    let names = original.file_names();
+    let foreign = log_of(30, true);
+    let mut cases = Vec::new();
+    let mut case = |what: String, change: &dyn Fn(&SimDisk)| {
+        let disk = copy_of(original);
+        change(&disk);
+        cases.push((what, disk));
+    };
+    for (i, name) in names.iter().enumerate() {
+        case(format!("{name} missing"), &|disk| disk.destroy(name));
+        case(format!("{name} foreign"), &|disk| disk.plant(name, foreign.read(name).unwrap()));
+        case(format!("{name} wiped"), &|disk| disk.plant(name, vec![0; original.read(name).unwrap().len()]));
+        case(format!("{name} empty"), &|disk| disk.plant(name, Vec::new()));
+        let Some(next) = names.get(i + 1) else { continue };
+        case(format!("{name} and the next swapped"), &|disk| {
+            disk.plant(name, original.read(next).unwrap());
+            disk.plant(next, original.read(name).unwrap());
+        });
+        case(format!("{name} and the next missing"), &|disk| {
+            disk.destroy(name);
+            disk.destroy(next);
+        });
+        case(format!("{name} missing, the next one's header damaged"), &|disk| {
+            disk.destroy(name);
+            let mut bytes = original.read(next).unwrap();
+            bytes[100] ^= 1;
+            disk.plant(next, bytes);
+        });
+        case(format!("{name} missing, the next one's first record damaged"), &|disk| {
+            disk.destroy(name);
+            let mut bytes = original.read(next).unwrap();
+            bytes[SECTOR_LEN + HEADER_LEN] ^= 1;
+            disk.plant(next, bytes);
+        });
+        case(format!("{name} cut off behind its header, the next one's header damaged"), &|disk| {
+            disk.plant(name, original.read(name).unwrap()[..SECTOR_LEN].to_vec());
+            let mut bytes = original.read(next).unwrap();
+            bytes[100] ^= 1;
+            disk.plant(next, bytes);
+        });
+    }
+    cases
+}
+
+#[test]
+fn a_repair_closes_what_it_can_and_says_what_it_cannot() {
+    let original = log_of(30, true);
+    let contents = recover(&copy_of(&original), RecoveryMode::Strict).unwrap().payloads;
+    let (mut repaired, mut refused) = (0, Vec::new());
+    for (case, disk) in cases(&original) {
+        let before = disk.file_names();
+        let Ok(inspection) = WalReader::open(Arc::new(disk.clone())).inspect() else { continue };
+        let repair = match WalRepair::new(Arc::new(disk.clone())) {
+            Ok(repair) => repair,
+            Err(error) => {
+                assert!(matches!(error, StorageError::Unrepairable { .. }), "{case}: {error}");
+                assert_eq!(disk.file_names(), before, "{case}: nothing was changed");
+                refused.push(case);
+                continue;
+            }
+        };
+        assert_eq!(repair.inspection(), &inspection, "{case}");
+        let declared: u64 = repair.steps().map(|step| step.declared_lost).sum();
+        assert_eq!(declared, inspection.lost_records, "{case}: {:?}", repair.steps().collect::<Vec<_>>());
+        let after = repair.run().unwrap();
+        assert!(after.is_sound(), "{case}: {after:?}");
+        assert_eq!(after.declared_lost, inspection.lost_records, "{case}");
+        let found = recover(&disk, RecoveryMode::Strict).unwrap();
+        assert_eq!(found.payloads.len() as u64, inspection.records, "{case}");
+        assert!(found.payloads.iter().all(|(lsn, payload)| &contents[lsn] == payload), "{case}");
+        repaired += 1;
+    }
+    // Where the bytes are gone that records were in, there is no room for a gap.
+    let no_room = |case: &String| ["empty", "swapped", "cut off"].iter().any(|what| case.contains(what));
+    assert!(refused.iter().all(no_room), "{refused:#?}");
+    assert!(repaired > 2 * refused.len(), "{repaired} repaired, refused: {refused:#?}");
+}
