@@ -35,11 +35,13 @@ fn all_disks_keep_the_contract() {
         disk.sync_dir().unwrap();
         assert_eq!(read(disk, "a"), b"Jello\0\0\0end");
         assert_eq!(disk.open("b").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(disk.list().unwrap().iter().any(|name| name == "a"));
         disk.rename("a", "b").unwrap();
         assert_eq!(disk.rename("a", "c").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(read(disk, "b"), b"Jello\0\0\0end");
         disk.link("b", "kept/b").unwrap();
         disk.link("b", "kept/b").unwrap();
+        assert_eq!(disk.link("nothing", "kept/nothing").unwrap_err().kind(), io::ErrorKind::NotFound);
         disk.remove("b").unwrap();
         assert_eq!(disk.remove("b").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(!disk.list().unwrap().iter().any(|name| name == "b" || name.contains('/')));
@@ -61,6 +63,45 @@ fn a_real_directory_is_made_only_beside_what_exists() {
     let file = RealDisk::create(directory.path().join("file")).unwrap_err();
     assert_eq!(file.kind(), io::ErrorKind::NotADirectory);
     assert!(RealDisk::open(directory.path().join("nothing")).is_err());
+    let no_name = RealDisk::create(directory.path().join("x".repeat(1000))).unwrap_err();
+    assert_eq!(no_name.kind(), io::ErrorKind::InvalidFilename, "{no_name}");
+}
+
+/// A file of zeros whose every second operation is interrupted.
+#[derive(Debug, Default)]
+struct Interrupted(std::sync::atomic::AtomicUsize);
+
+impl Interrupted {
+    fn strike(&self, len: usize) -> io::Result<usize> {
+        let nth = self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if nth.is_multiple_of(2) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(len.min(3)) }
+    }
+}
+
+impl DiskFile for Interrupted {
+    fn size(&self) -> io::Result<u64> {
+        Ok(10)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(10_u64.saturating_sub(offset)).unwrap();
+        self.strike(buf.len().min(left))
+    }
+
+    fn write_at(&self, buf: &[u8], _: u64) -> io::Result<usize> {
+        self.strike(buf.len())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_interrupted_is_gone_on_with() {
+    let file = Interrupted::default();
+    file.write_all_at(&[7; 10], 0).unwrap();
+    assert_eq!(file.read_full_at(&mut [0; 20], 0).unwrap(), 10);
 }
 
 #[test]

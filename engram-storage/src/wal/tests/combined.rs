@@ -192,8 +192,13 @@ fn a_log_is_locked_whatever_becomes_of_the_lock_file() {
     let directory = tempfile::tempdir().unwrap();
     let open = || WalWriter::new(directory.path(), FsyncMode::PerBatch, Arc::default());
     let wal = open().unwrap();
+    let holder = || match open() {
+        Err(StorageError::Locked { holder, .. }) => holder,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(holder(), Some(std::process::id().to_string()));
     std::fs::remove_file(directory.path().join("LOCK")).unwrap();
-    assert!(matches!(open(), Err(StorageError::Locked { .. })));
+    assert_eq!(holder(), None);
     drop(wal);
     open().unwrap();
 }

@@ -80,6 +80,21 @@ fn the_timer_syncs_when_nothing_more_is_written() {
 }
 
 #[test]
+fn a_timer_that_is_over_syncs_before_the_acknowledgement_and_no_other_does() {
+    let hour = Duration::from_hours(1);
+    for (mode, synced) in
+        [(FsyncMode::Timer(Duration::ZERO), 1), (FsyncMode::Timer(hour), 0), (FsyncMode::None, 0)]
+    {
+        let metrics = Arc::new(StorageMetrics::new());
+        let (wal, _) = WalWriter::open(Arc::new(SimDisk::new(1)), small(mode), Arc::clone(&metrics)).unwrap();
+        let (tell, told) = mpsc::channel();
+        let seen = Arc::clone(&metrics);
+        wal.submit_with(entry("x"), move |_, _| tell.send(seen.synced_lsn().get()).unwrap());
+        assert_eq!((told.recv().unwrap(), metrics.written_lsn().get()), (synced, 1), "{mode}");
+    }
+}
+
+#[test]
 fn waiting_records_share_a_sync_per_batch_and_not_per_write() {
     for (mode, syncs) in [(FsyncMode::PerBatch, 2), (FsyncMode::PerWrite, 9)] {
         let metrics = Arc::new(StorageMetrics::new());
@@ -95,6 +110,8 @@ fn waiting_records_share_a_sync_per_batch_and_not_per_write() {
         let lsns: Vec<u64> = handles.into_iter().map(|handle| handle.wait().unwrap().lsn.get()).collect();
         assert_eq!(lsns, (2..=9).collect::<Vec<_>>());
         assert_eq!(metrics.snapshot().sync_latency_us.count(), syncs, "{mode}");
+        let groups = metrics.snapshot().batch_sizes;
+        assert_eq!((groups.count(), groups.sum), (syncs, 9), "{mode}");
     }
 }
 
@@ -130,8 +147,10 @@ fn a_directory_is_open_once() {
 #[test]
 fn writes_after_shutdown_are_refused() {
     let (wal, _) = open(&SimDisk::new(1), WalOptions::default()).unwrap();
+    assert!(wal.takes_writes());
     wal.shutdown().unwrap();
     wal.shutdown().unwrap();
+    assert!(!wal.takes_writes());
     assert!(matches!(wal.write(entry("late")), Err(StorageError::Closed)));
 }
 

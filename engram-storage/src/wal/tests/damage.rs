@@ -67,6 +67,27 @@ fn too_much_damage_stops_the_opening() {
 }
 
 #[test]
+fn so_much_damage_is_tolerated_and_no_more() {
+    for (total, lost, starts) in
+        [(40, 8, true), (40, 9, false), (8, 4, true), (8, 5, false), (1000, 10, true), (1000, 11, false)]
+    {
+        let disk = SimDisk::new(1);
+        let (wal, _) =
+            open(&disk, WalOptions { segment_bytes: 1 << 20, ..small(FsyncMode::PerBatch) }).unwrap();
+        write_numbered(&wal, 0..total);
+        drop(wal);
+        let name = SegmentId::FIRST.file_name();
+        let mut bytes = disk.read(&name).unwrap();
+        bytes[SECTOR_LEN..(1 + lost) * SECTOR_LEN].fill(0);
+        disk.plant(&name, bytes);
+        match recover(&disk, RecoveryMode::SkipCorrupt) {
+            Ok(found) => assert!(starts && found.report.lost_records == lost as u64, "{lost} of {total}"),
+            Err(error) => assert!(!starts, "{lost} of {total}: {error}"),
+        }
+    }
+}
+
+#[test]
 fn a_log_that_cannot_be_read_is_never_taken_for_an_empty_one() {
     let disk = log_of(3, true);
     for name in disk.file_names() {
@@ -74,7 +95,10 @@ fn a_log_that_cannot_be_read_is_never_taken_for_an_empty_one() {
         bytes[..SECTOR_LEN].fill(0xaa);
         disk.plant(&name, bytes);
     }
-    assert!(matches!(recover(&disk, RecoveryMode::SkipCorrupt), Err(StorageError::RecoveryRefused { .. })));
+    let segments = disk.file_names().len() as u64;
+    let error = recover(&disk, RecoveryMode::SkipCorrupt).map(|found| found.report).unwrap_err();
+    let StorageError::RecoveryRefused { report, .. } = error else { panic!("{error}") };
+    assert_eq!(report.segments, segments);
 }
 
 #[test]

@@ -22,7 +22,10 @@ fn a_failed_sync_is_final_and_nobody_hangs() {
             let syncs = disk.count(Operation::Sync);
             for n in 0..5 {
                 let refused = wal.write(entry(format!("later {n}"))).unwrap_err();
-                assert!(matches!(refused, StorageError::Poisoned { .. }), "{refused}");
+                assert!(
+                    matches!(refused, StorageError::Poisoned { .. }) && refused.ended_writing(),
+                    "{refused}"
+                );
             }
             assert!(matches!(wal.sync(), Err(StorageError::Poisoned { .. })));
             assert!(wal.shutdown().is_err());
@@ -48,7 +51,10 @@ fn a_full_disk_fails_its_batch_alone() {
         for payload in numbered(0..40) {
             match wal.write(entry(payload.as_str())) {
                 Ok(_) => acknowledged.push(payload),
-                Err(StorageError::DiskFull { .. }) => refused += 1,
+                Err(error @ StorageError::DiskFull { .. }) => {
+                    assert!(!error.ended_writing());
+                    refused += 1;
+                }
                 Err(other) => panic!("{other}"),
             }
         }
@@ -158,7 +164,7 @@ fn a_full_or_read_only_disk_is_opened_for_reading() {
         assert_eq!(seen, 5);
         assert!(report.read_only.is_some() && !wal.takes_writes());
         let refused = wal.write(entry("x")).unwrap_err();
-        assert!(matches!(refused, StorageError::ReadOnly { .. }), "{refused}");
+        assert!(matches!(refused, StorageError::ReadOnly { .. }) && refused.ended_writing(), "{refused}");
         drop(wal);
         assert_eq!(open(&sim, small(FsyncMode::PerBatch)).unwrap().1.records, 5);
     }
@@ -225,4 +231,12 @@ fn a_first_start_that_can_make_nothing_is_an_error() {
     disk.fail_from(Operation::Create, 1, Fault::NoSpace);
     let refused = WalWriter::open(Arc::new(disk), small(FsyncMode::PerBatch), Arc::default()).unwrap_err();
     assert!(refused.is_disk_full(), "{refused}");
+}
+
+#[test]
+fn a_start_on_a_disk_that_fails_is_an_error_and_not_a_log_for_reading() {
+    let disk = FaultyDisk::new(Arc::new(log_of(5, false)));
+    disk.fail_from(Operation::Create, 1, Fault::InputOutput);
+    let refused = WalWriter::open(Arc::new(disk), small(FsyncMode::PerBatch), Arc::default()).unwrap_err();
+    assert!(matches!(refused, StorageError::Io { .. }), "{refused}");
 }

@@ -32,6 +32,73 @@ fn another_format_version_is_refused_by_its_number() {
 }
 
 #[test]
+fn a_whole_record_with_unknown_numbers_is_refused_where_it_is_ours() {
+    // A byte of the first record's header, and what it says then.
+    for (at, value, what) in
+        [(4, 2, "record version"), (5, 9, "record kind"), (6, 1, "record flags"), (44, 1, "record flags")]
+    {
+        for ours in [true, false] {
+            let disk = log_of(3, false);
+            let name = SegmentId::FIRST.file_name();
+            let mut bytes = disk.read(&name).unwrap();
+            let header = &mut bytes[SECTOR_LEN..SECTOR_LEN + HEADER_LEN];
+            header[at] = value;
+            header[24] ^= u8::from(!ours);
+            let crc = crc32c::crc32c(&header[..HEADER_LEN - 4]);
+            header[HEADER_LEN - 4..].copy_from_slice(&crc.to_le_bytes());
+            disk.plant(&name, bytes);
+            match recover(&disk, RecoveryMode::SkipCorrupt) {
+                Err(StorageError::UnsupportedFormat { what: named, .. }) => {
+                    assert!(ours && named == what, "{what}");
+                }
+                Err(other) => panic!("{what}: {other}"),
+                Ok(found) => assert!(!ours && found.report.lost_records == 1, "{what}: {}", found.report),
+            }
+        }
+    }
+}
+
+#[test]
+fn each_type_of_record_comes_back_with_where_and_when_it_was_written() {
+    let types = [WalEntryType::MemoryStore, WalEntryType::MemoryForget, WalEntryType::StoreConfig];
+    let disk = SimDisk::new(1);
+    let (wal, _) = open(&disk, small(FsyncMode::PerBatch)).unwrap();
+    let entries: Vec<_> =
+        (0..30).map(|n| WalEntry { entry_type: types[n % 3], payload: vec![7; n] }).collect();
+    for entry in &entries {
+        wal.write(entry.clone()).unwrap();
+    }
+    drop(wal);
+    let records: Vec<_> = WalReader::open(Arc::new(disk.clone())).iter().map(Result::unwrap).collect();
+    assert_eq!(records.len(), entries.len());
+    for (record, entry) in records.iter().zip(&entries) {
+        assert_eq!((record.entry_type(), &record.payload), (entry.entry_type, &entry.payload));
+        let bytes = disk.read(&record.segment.file_name()).unwrap();
+        let header = bytes[usize::try_from(record.offset).unwrap()..].first_chunk().unwrap();
+        assert_eq!(record::WalEntryHeader::decode(header), Ok(record.header));
+        // Not before this was written, and in microseconds.
+        assert!((1_700_000_000_000_000..1 << 60).contains(&record.header.time_us));
+    }
+    assert!(records.last().unwrap().segment > SegmentId::FIRST);
+}
+
+#[test]
+fn numbers_are_written_plainly_and_end_at_the_first() {
+    assert_eq!((SegmentId::FIRST.to_string(), Lsn::new(70).to_string()), ("1".to_owned(), "70".to_owned()));
+    assert_eq!(
+        (SegmentId::FIRST.previous(), SegmentId::FIRST.next().previous()),
+        (SegmentId::FIRST, SegmentId::FIRST)
+    );
+}
+
+#[test]
+fn each_log_has_a_number_of_its_own() {
+    let log_ids: std::collections::BTreeSet<u64> =
+        (0..8).map(|_| WalReader::open(Arc::new(log_of(1, true))).inspect().unwrap().log_id).collect();
+    assert!(log_ids.len() == 8 && !log_ids.contains(&0), "{log_ids:?}");
+}
+
+#[test]
 fn the_bytes_of_format_version_1_stay_what_they_are() {
     let place = record::Place {
         log_id: 0x1122_3344_5566_7788,

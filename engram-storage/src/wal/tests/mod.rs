@@ -5,8 +5,14 @@ mod commit;
 mod damage;
 mod failure;
 mod format;
+mod looks;
 mod mending;
 mod operator;
+mod progress;
+mod queue;
+mod report;
+mod space;
+mod spares;
 mod tail;
 
 use std::{
@@ -18,7 +24,7 @@ use std::{
 use super::*;
 use crate::{
     StorageError, StorageMetrics, StorageResult,
-    disk::{Fault, FaultyDisk, Operation, SimDisk},
+    disk::{Disk, Fault, FaultyDisk, Operation, SimDisk},
 };
 
 fn entry(payload: impl Into<Vec<u8>>) -> WalEntry {

@@ -67,6 +67,7 @@ fn an_inspection_names_segments_damage_and_what_remains_of_it() {
     let first = SegmentId::FIRST.file_name();
     change(&disk, &first, |bytes| bytes[2 * SECTOR_LEN + HEADER_LEN] ^= 1);
     let found = reader(&disk).inspect().unwrap();
+    assert!(!found.is_sound());
     let [damage] = &found.damage[..] else { panic!("{found:?}") };
     assert_eq!((damage.damage.first_lsn, damage.damage.last_lsn), (Lsn::new(2), Lsn::new(2)));
     assert_eq!((damage.damage.offset, damage.damage.end), (1024, 1536));
@@ -79,6 +80,29 @@ fn an_inspection_names_segments_damage_and_what_remains_of_it() {
     let found = reader(&disk).inspect().unwrap();
     assert_eq!(found.missing, [(sound.segments[1].id, sound.segments[1].id)]);
     assert_eq!(found.lost_records, 1 + sound.segments[1].records);
+}
+
+#[test]
+fn what_was_written_elsewhere_is_no_remains() {
+    let disk = log_of(12, true);
+    let second = disk.read("wal-00000000000000000002.log").unwrap();
+    change(&disk, &SegmentId::FIRST.file_name(), |bytes| {
+        bytes[2 * SECTOR_LEN..3 * SECTOR_LEN].copy_from_slice(&second[SECTOR_LEN..2 * SECTOR_LEN]);
+    });
+    let found = reader(&disk).inspect().unwrap();
+    let [damage] = &found.damage[..] else { panic!("{found:?}") };
+    assert_eq!((damage.damage.lost_records(), &damage.remains[..]), (1, &[][..]));
+}
+
+#[test]
+fn an_inspection_names_what_a_crash_left() {
+    let disk = log_of(3, false);
+    disk.plant("wal-spare.tmp", Vec::new());
+    disk.plant("notes.tmp", Vec::new());
+    change(&disk, &SegmentId::FIRST.file_name(), |bytes| bytes[3 * SECTOR_LEN + 70] ^= 1);
+    let found = reader(&disk).inspect().unwrap();
+    assert!(found.is_sound() && !found.sealed && found.torn_bytes > 0, "{found:?}");
+    assert_eq!((found.temporary, found.records), (vec!["wal-spare.tmp".to_owned()], 2));
 }
 
 #[test]

@@ -53,6 +53,9 @@ fn a_copied_tail_is_what_it_was_and_proven() {
             assert_eq!(copy.header.time_us, original.header.time_us);
             assert_eq!(copy.segment.get(), 2);
         }
+        for pair in copies.windows(2) {
+            assert_eq!(pair[1].header.previous_crc, pair[0].header.header_crc);
+        }
         let used =
             SECTOR_LEN + lengths.iter().map(|len| HEADER_LEN + len.next_multiple_of(64)).sum::<usize>();
         let used = (used + HEADER_LEN).next_multiple_of(SECTOR_LEN); // with its seal
