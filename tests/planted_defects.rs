@@ -53,7 +53,7 @@ fn hunt(seed: u64, enough: u64) -> (u64, Option<String>) {
 #[test]
 fn each_planted_defect_is_found() {
     let seed = seed();
-    let enough = count("ENGRAM_CRASHES", 10_000);
+    let enough = count("ENGRAM_CRASHES", 20_000);
     let mut missed = Vec::new();
     let hook = take_hook();
     set_hook(Box::new(|_| {})); // what is found is told below

@@ -43,7 +43,8 @@ pub(crate) fn rot(seed: u64, crashes: &Crashes) {
         let mut bytes = bytes.clone();
         let used = bytes.iter().rposition(|&byte| byte != 0).unwrap_or(0) as u64 + 1;
         let at = random.below(used) as usize;
-        match random.below(4) {
+        let way = random.below(4);
+        match way {
             0 => bytes.truncate(at),
             1 => {
                 let end = (at + 1 + random.below(2000) as usize).min(bytes.len());
@@ -55,14 +56,21 @@ pub(crate) fn rot(seed: u64, crashes: &Crashes) {
         rotten.plant(name, bytes);
         crashes.add();
         let context = format!("rot of seed {seed}, round {round}, {name} at {at}");
-        judge(&rotten, &written, !clean && is_newest, &context);
+        let missing = judge(&rotten, &written, !clean && is_newest, &context);
+        // What comes after a record promises that it was durable: a bit takes no more than the record that it is in.
+        let is_bit = way >= 2;
+        assert!(
+            !is_bit || missing.is_none_or(|missing| missing <= 1),
+            "{context}: one bit takes {missing:?}"
+        );
     }
 }
 
-fn judge(disk: &SimDisk, written: &Contents, end_is_open: bool, context: &str) {
+/// How many memories are missing of a log that was not refused.
+fn judge(disk: &SimDisk, written: &Contents, end_is_open: bool, context: &str) -> Option<u64> {
     let store = match open(disk, FsyncMode::PerWrite) {
         Ok(store) => store,
-        Err(StoreError::Storage(StorageError::RecoveryRefused { .. })) => return,
+        Err(StoreError::Storage(StorageError::RecoveryRefused { .. })) => return None,
         Err(other) => panic!("{context}: {other}"),
     };
     let found = contents(&store);
@@ -84,4 +92,5 @@ fn judge(disk: &SimDisk, written: &Contents, end_is_open: bool, context: &str) {
         let lost = report.lost_records;
         assert!(lost == missing || lost == missing + 1, "{context}: {missing} are missing, {report}");
     }
+    Some(missing)
 }
