@@ -270,7 +270,8 @@ impl Probe {
                 (gap.first_lsn.previous(), gap.offset, sealed)
             }
             Some((gap, sealed)) => (gap.first_lsn.previous().max(promise), gap.offset, sealed),
-            None => (next.previous(), valid_end, sealed_at_end),
+            // What is promised and does not come is missing: no writer promises more than it has written.
+            None => (next.previous().max(promise), valid_end, sealed_at_end),
         };
         // What follows a seal was refused, and cut off by it: nothing was torn.
         let torn_bytes = if sealed { 0 } else { seen_end.saturating_sub(end) };
