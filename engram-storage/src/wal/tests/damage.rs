@@ -102,6 +102,16 @@ fn a_log_that_cannot_be_read_is_never_taken_for_an_empty_one() {
 }
 
 #[test]
+fn a_newest_segment_that_is_wiped_stops_the_opening() {
+    let disk = log_of(3, true);
+    let name = SegmentId::FIRST.next().file_name();
+    disk.plant(&name, vec![0; disk.read(&name).unwrap().len()]);
+    let error = recover(&disk, RecoveryMode::SkipCorrupt).map(|found| found.report).unwrap_err();
+    let StorageError::RecoveryRefused { report, reason } = error else { panic!("{error}") };
+    assert!(report.segments == 2 && reason.contains(&name), "{reason}");
+}
+
+#[test]
 fn missing_swapped_foreign_and_wiped_segments_are_never_silent() {
     let original = log_of(30, true);
     let names = original.file_names();

@@ -81,3 +81,70 @@ fn a_repair_closes_what_it_can_and_says_what_it_cannot() {
     assert!(refused.iter().all(no_room), "{refused:#?}");
     assert!(repaired > 2 * refused.len(), "{repaired} repaired, refused: {refused:#?}");
 }
+
+/// One segment: a record alone, and a group of these lengths; killed behind it when nothing else was done.
+fn log_with_group(lengths: &[usize]) -> (SimDisk, Vec<u64>) {
+    let disk = SimDisk::new(1);
+    let options = WalOptions { segment_bytes: 1 << 20, ..small(FsyncMode::PerBatch) };
+    let (wal, _) = open(&disk, options).unwrap();
+    write_as_groups(&wal, entry("first"), lengths.iter().map(|&len| entry(vec![7; len])).collect());
+    disk.power_off();
+    drop(wal);
+    disk.restart();
+    let offsets =
+        WalReader::open(Arc::new(disk.clone())).iter().map(|record| record.unwrap().offset).collect();
+    (disk, offsets)
+}
+
+/// Changes the first segment, and repairs the log; what was lost by that, and how many records are left.
+fn repaired(disk: &SimDisk, change: impl FnOnce(&mut Vec<u8>)) -> StorageResult<(u64, u64)> {
+    let name = SegmentId::FIRST.file_name();
+    let mut bytes = disk.read(&name).unwrap();
+    change(&mut bytes);
+    disk.plant(&name, bytes);
+    let repair = WalRepair::new(Arc::new(disk.clone()))?;
+    assert!(!repair.inspection().is_sound());
+    let lost = repair.inspection().lost_records;
+    let after = repair.run()?;
+    assert!(after.is_sound() && after.declared_lost == lost, "{after:?}");
+    let found = recover(disk, RecoveryMode::TornTail)?;
+    assert_eq!(found.payloads.len() as u64, after.records, "{}", found.report);
+    Ok((lost, after.records))
+}
+
+#[test]
+fn a_promised_record_that_is_missing_at_the_very_end_is_declared_lost() {
+    let (disk, offsets) = log_with_group(&[448; 50]);
+    let outcome = repaired(&disk, |bytes| {
+        // The first record, which the promise of those behind it covers, and all of those but the last.
+        bytes[SECTOR_LEN..usize::try_from(offsets[50]).unwrap()].fill(0);
+    });
+    assert_eq!(outcome.unwrap(), (1, 0));
+}
+
+#[test]
+fn a_flipped_padding_bit_at_the_very_end_is_mended() {
+    let (disk, offsets) = log_with_group(&[3, 3]);
+    let last = usize::try_from(offsets[2]).unwrap();
+    assert_eq!(repaired(&disk, |bytes| bytes[last + HEADER_LEN + 20] ^= 1).unwrap(), (0, 3));
+}
+
+#[test]
+fn a_gap_needs_room_for_a_header_and_no_more() {
+    let disk_of_group = || {
+        let disk = SimDisk::new(1);
+        let options = WalOptions { segment_bytes: 1 << 20, ..small(FsyncMode::PerBatch) };
+        let (wal, _) = open(&disk, options).unwrap();
+        write_as_groups(&wal, entry("first"), vec![entry(""); 3]);
+        drop(wal);
+        disk
+    };
+    let middle = 1088..1152;
+    assert_eq!(repaired(&disk_of_group(), |bytes| bytes[middle.clone()].fill(0xaa)).unwrap(), (1, 3));
+    // Taken out, so that those beside it touch.
+    let refused = repaired(&disk_of_group(), |bytes| {
+        bytes.copy_within(middle.end..middle.end + 64, middle.start);
+        bytes[middle.end..].fill(0);
+    });
+    assert!(matches!(refused, Err(StorageError::Unrepairable { .. })), "{refused:?}");
+}

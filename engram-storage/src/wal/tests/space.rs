@@ -22,14 +22,16 @@ fn refused_with_room(
 
 #[test]
 fn room_for_a_header_alone_is_no_space() {
-    let disk = SimDisk::new(1);
-    let (wal, metrics) = refused_with_room(&disk, |disk| Arc::new(disk), 700);
-    assert_eq!(metrics.snapshot().rotations, 1, "a segment was begun");
-    for _ in 0..3 {
-        wal.sync().unwrap();
-        assert!(metrics.snapshot().disk_full);
+    for room in [700, 5000] {
+        let disk = SimDisk::new(1);
+        let (wal, metrics) = refused_with_room(&disk, |disk| Arc::new(disk), room);
+        assert_eq!(metrics.snapshot().rotations, 1, "a segment was begun");
+        for _ in 0..3 {
+            wal.sync().unwrap();
+            assert!(metrics.snapshot().disk_full);
+        }
+        assert_eq!(metrics.snapshot().rotations, 1, "and no other");
     }
-    assert_eq!(metrics.snapshot().rotations, 1, "and no other");
 }
 
 #[test]
