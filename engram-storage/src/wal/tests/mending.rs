@@ -26,6 +26,10 @@ fn cases(original: &SimDisk) -> Vec<(String, SimDisk)> {
             disk.destroy(name);
             disk.destroy(next);
         });
+        case(format!("{name} missing, the next one foreign"), &|disk| {
+            disk.destroy(name);
+            disk.plant(next, foreign.read(next).unwrap());
+        });
         case(format!("{name} missing, the next one's header damaged"), &|disk| {
             disk.destroy(name);
             let mut bytes = original.read(next).unwrap();
@@ -147,4 +151,46 @@ fn a_gap_needs_room_for_a_header_and_no_more() {
         bytes[middle.end..].fill(0);
     });
     assert!(matches!(refused, Err(StorageError::Unrepairable { .. })), "{refused:?}");
+}
+
+/// Records 1 to 3 in the first segment, 4 to 6 and a seal in the third, and none in the fourth, which is missing; the fifth
+/// says that it held none.
+fn log_without_an_empty_segment() -> SimDisk {
+    let sim = log_of(3, true);
+    let disk = FaultyDisk::new(Arc::new(sim.clone()));
+    let options = WalOptions { segment_bytes: 1 << 20, ..small(FsyncMode::PerBatch) };
+    let (wal, _) = WalWriter::open(Arc::new(disk.clone()), options.clone(), Arc::default()).unwrap();
+    write_numbered(&wal, 3..6);
+    disk.fail_from(Operation::Create, 1, Fault::NoSpace);
+    wal.shutdown().unwrap();
+    for _ in 0..2 {
+        let (wal, _) = open(&sim, options.clone()).unwrap();
+        sim.power_off();
+        drop(wal);
+        sim.restart();
+    }
+    sim.destroy("wal-00000000000000000004.log");
+    sim
+}
+
+#[test]
+fn what_was_before_a_missing_segment_that_held_nothing_is_made_or_left_as_it_is() {
+    let third = SegmentId::FIRST.next().next().file_name();
+    let disk = log_without_an_empty_segment();
+    assert!(WalReader::open(Arc::new(disk.clone())).inspect().unwrap().is_sound());
+    disk.destroy(&third);
+    let repair = WalRepair::new(Arc::new(disk.clone())).unwrap();
+    assert_eq!(repair.steps().map(|step| step.file.as_str()).collect::<Vec<_>>(), [third.as_str()]);
+    let after = repair.run().unwrap();
+    assert!(after.is_sound() && after.declared_lost == 3 && after.records == 3, "{after:?}");
+
+    let disk = log_without_an_empty_segment();
+    let mut bytes = disk.read(&third).unwrap();
+    bytes[3 * SECTOR_LEN..].fill(0); // the last record, and the seal
+    disk.plant(&third, bytes.clone());
+    let found = WalReader::open(Arc::new(disk.clone())).inspect().unwrap();
+    assert_eq!((found.lost_records, found.damage[0].damage.end), (1, 0), "{found:?}");
+    let refused = WalRepair::new(Arc::new(disk.clone())).unwrap_err();
+    assert!(matches!(refused, StorageError::Unrepairable { .. }), "{refused}");
+    assert_eq!(disk.read(&third).unwrap(), bytes);
 }
