@@ -100,8 +100,9 @@ fn log_with_group(lengths: &[usize]) -> (SimDisk, Vec<u64>) {
     (disk, offsets)
 }
 
-/// Changes the first segment, and repairs the log; what was lost by that, and how many records are left.
-fn repaired(disk: &SimDisk, change: impl FnOnce(&mut Vec<u8>)) -> StorageResult<(u64, u64)> {
+/// Changes the first segment, and repairs the log; what was lost by that, how many records are left, and how
+/// many bytes are torn then.
+fn repaired(disk: &SimDisk, change: impl FnOnce(&mut Vec<u8>)) -> StorageResult<(u64, u64, u64)> {
     let name = SegmentId::FIRST.file_name();
     let mut bytes = disk.read(&name).unwrap();
     change(&mut bytes);
@@ -113,7 +114,7 @@ fn repaired(disk: &SimDisk, change: impl FnOnce(&mut Vec<u8>)) -> StorageResult<
     assert!(after.is_sound() && after.declared_lost == lost, "{after:?}");
     let found = recover(disk, RecoveryMode::TornTail)?;
     assert_eq!(found.payloads.len() as u64, after.records, "{}", found.report);
-    Ok((lost, after.records))
+    Ok((lost, after.records, after.torn_bytes))
 }
 
 #[test]
@@ -123,14 +124,18 @@ fn a_promised_record_that_is_missing_at_the_very_end_is_declared_lost() {
         // The first record, which the promise of those behind it covers, and all of those but the last.
         bytes[SECTOR_LEN..usize::try_from(offsets[50]).unwrap()].fill(0);
     });
-    assert_eq!(outcome.unwrap(), (1, 0));
+    let (lost, records, torn_bytes) = outcome.unwrap();
+    assert_eq!((lost, records), (1, 0));
+    assert!(torn_bytes > 448, "the last of those behind it, which nobody was promised, is as it was");
 }
 
 #[test]
-fn a_flipped_padding_bit_at_the_very_end_is_mended() {
-    let (disk, offsets) = log_with_group(&[3, 3]);
-    let last = usize::try_from(offsets[2]).unwrap();
-    assert_eq!(repaired(&disk, |bytes| bytes[last + HEADER_LEN + 20] ^= 1).unwrap(), (0, 3));
+fn a_flipped_padding_bit_is_mended_and_what_touches_it_stays() {
+    for record in 0..3 {
+        let (disk, offsets) = log_with_group(&[3, 3]);
+        let at = usize::try_from(offsets[record]).unwrap() + HEADER_LEN + 20;
+        assert_eq!(repaired(&disk, |bytes| bytes[at] ^= 1).unwrap(), (0, 3, 0), "record {record}");
+    }
 }
 
 #[test]
@@ -144,7 +149,7 @@ fn a_gap_needs_room_for_a_header_and_no_more() {
         disk
     };
     let middle = 1088..1152;
-    assert_eq!(repaired(&disk_of_group(), |bytes| bytes[middle.clone()].fill(0xaa)).unwrap(), (1, 3));
+    assert_eq!(repaired(&disk_of_group(), |bytes| bytes[middle.clone()].fill(0xaa)).unwrap(), (1, 3, 0));
     // Taken out, so that those beside it touch.
     let refused = repaired(&disk_of_group(), |bytes| {
         bytes.copy_within(middle.end..middle.end + 64, middle.start);
