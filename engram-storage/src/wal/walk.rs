@@ -262,9 +262,11 @@ impl LogWalk {
     /// Begins a segment. The records between it and the one before are lost.
     fn enter(&mut self, segment: Segment) -> Option<Damage> {
         let (id, start) = (segment.id, segment.start);
-        self.current = Some(SegmentWalk::new(&*self.disk, self.log_id, segment, self.previous));
         let first_lsn = self.expected;
         self.expected = first_lsn.max(start);
+        let mut walk = SegmentWalk::new(&*self.disk, self.log_id, segment, self.previous);
+        walk.expected = self.expected; // a forged start further back delivers nothing twice
+        self.current = Some(walk);
         let reason = "the records before this segment are missing";
         (start > first_lsn).then(|| Damage {
             segment: id,
