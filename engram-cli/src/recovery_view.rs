@@ -1,11 +1,13 @@
 //! What a recovery has found or would find, as JSON: `GET /v1/status` and the operator's verbs say it in the same words.
 
-use engram_core::storage::{Damage, RecoveryReport};
+use engram_core::storage::{Damage, RecoveryReport, RejectedSnapshot, SnapshotDamage, SnapshotLoaded};
 use serde::Serialize;
 
 /// What a start has found in the log.
 #[derive(Debug, Serialize)]
 pub(crate) struct RecoveryView {
+    snapshot: Option<SnapshotView>,
+    rejected_snapshots: Vec<RejectedView>,
     segments: u64,
     records: u64,
     bytes: u64,
@@ -24,6 +26,33 @@ pub(crate) struct RecoveryView {
     took_ms: f64,
 }
 
+/// The snapshot that the log was read on.
+#[derive(Debug, Serialize)]
+struct SnapshotView {
+    file: String,
+    lsn: u64,
+    records: u64,
+    bytes: u64,
+    lost_records: u64,
+    damage: Vec<SnapshotDamageView>,
+}
+
+/// A damaged range of a snapshot.
+#[derive(Debug, Serialize)]
+pub(crate) struct SnapshotDamageView {
+    file: String,
+    offset: u64,
+    end: u64,
+    reason: &'static str,
+}
+
+/// A newer snapshot that could not be used.
+#[derive(Debug, Serialize)]
+pub(crate) struct RejectedView {
+    file: String,
+    reason: String,
+}
+
 /// A damaged range, and the records that it took.
 #[derive(Debug, Serialize)]
 pub(crate) struct DamageView {
@@ -39,6 +68,8 @@ pub(crate) struct DamageView {
 impl From<RecoveryReport> for RecoveryView {
     fn from(report: RecoveryReport) -> Self {
         Self {
+            snapshot: report.snapshot.as_ref().map(SnapshotView::from),
+            rejected_snapshots: report.rejected_snapshots.iter().map(RejectedView::from).collect(),
             segments: report.segments,
             records: report.records,
             bytes: report.bytes,
@@ -55,6 +86,32 @@ impl From<RecoveryReport> for RecoveryView {
             read_only: report.read_only,
             took_ms: report.took.as_secs_f64() * 1e3,
         }
+    }
+}
+
+impl From<&SnapshotLoaded> for SnapshotView {
+    fn from(snapshot: &SnapshotLoaded) -> Self {
+        Self {
+            file: snapshot.file.clone(),
+            lsn: snapshot.lsn.get(),
+            records: snapshot.records,
+            bytes: snapshot.bytes,
+            lost_records: snapshot.lost_records,
+            damage: snapshot.damage.iter().map(SnapshotDamageView::from).collect(),
+        }
+    }
+}
+
+impl From<&SnapshotDamage> for SnapshotDamageView {
+    fn from(damage: &SnapshotDamage) -> Self {
+        let SnapshotDamage { file, offset, end, reason } = damage.clone();
+        Self { file, offset, end, reason }
+    }
+}
+
+impl From<&RejectedSnapshot> for RejectedView {
+    fn from(rejected: &RejectedSnapshot) -> Self {
+        Self { file: rejected.file.clone(), reason: rejected.reason.clone() }
     }
 }
 

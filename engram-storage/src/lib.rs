@@ -41,7 +41,8 @@ pub use metrics::{Histogram, HistogramSnapshot, MetricsSnapshot, StorageMetrics}
 pub use wal::{
     Commit, CommitHandle, Completer, Completion, CompletionFuture, Damage, DamageInspection, Durability,
     FailureHook, FsyncMode, HEADER_LEN, Inspection, Lsn, ProgressHook, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX,
-    RECORD_LEN_MAX, RecoveryMode, RecoveryPlan, RecoveryProgress, RecoveryReport, Remains, RepairStep,
-    SECTOR_LEN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SegmentId, SegmentInspection, WalEntry,
+    RECORD_LEN_MAX, RecoveryMode, RecoveryPlan, RecoveryProgress, RecoveryReport, RejectedSnapshot, Remains,
+    RepairStep, SECTOR_LEN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SegmentId, SegmentInspection,
+    SnapshotDamage, SnapshotInspection, SnapshotLoaded, SnapshotReport, SnapshotWriter, WalEntry,
     WalEntryHeader, WalEntryType, WalIterator, WalOptions, WalReader, WalRecord, WalRepair, WalWriter,
 };

@@ -32,6 +32,12 @@ pub enum Defect {
     LsnReused,
     /// A group shares its first sector with the end of the group before.
     SectorShared,
+    /// What a snapshot stands for is removed before the snapshot's bytes are durable.
+    SnapshotNotSynced,
+    /// What a snapshot stands for is removed before the snapshot's name is durable.
+    SnapshotDirectoryNotSynced,
+    /// What a snapshot stands for is removed without a look at what was written.
+    SnapshotNotVerified,
 }
 
 #[cfg(feature = "planted-defects")]
@@ -45,7 +51,7 @@ mod switch {
 
     impl Defect {
         /// All of them.
-        pub const ALL: [Self; 13] = [
+        pub const ALL: [Self; 16] = [
             Self::NoFsync,
             Self::AckBeforeWrite,
             Self::NoDirectorySync,
@@ -59,6 +65,9 @@ mod switch {
             Self::DamageUnreported,
             Self::LsnReused,
             Self::SectorShared,
+            Self::SnapshotNotSynced,
+            Self::SnapshotDirectoryNotSynced,
+            Self::SnapshotNotVerified,
         ];
     }
 

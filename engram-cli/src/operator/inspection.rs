@@ -4,12 +4,17 @@ use std::fmt;
 
 use engram_core::{
     Change,
-    storage::{Damage, DamageInspection, Inspection, Remains, SegmentInspection, WalEntryType},
+    storage::{
+        Damage, DamageInspection, Inspection, Remains, SegmentInspection, SnapshotInspection, WalEntryType,
+    },
 };
 use serde::Serialize;
 
 use super::output::{size, time};
-use crate::{count::count, recovery_view::DamageView};
+use crate::{
+    count::count,
+    recovery_view::{DamageView, RejectedView, SnapshotDamageView},
+};
 
 /// Damage that a person is shown one by one; `--json` has all of it.
 const DAMAGE_SHOWN_MAX: usize = 20;
@@ -31,10 +36,26 @@ pub(super) struct SegmentView<'a> {
     damaged_ranges: u64,
 }
 
+/// The snapshot that the log is read on.
+#[derive(Debug, Serialize)]
+struct SnapshotInspectionView<'a> {
+    file: &'a str,
+    file_bytes: u64,
+    lsn: u64,
+    /// The segment that the log goes on in.
+    segment: u64,
+    time: String,
+    records: u64,
+    lost_records: u64,
+    damage: Vec<SnapshotDamageView>,
+}
+
 /// All of a log.
 #[derive(Debug, Serialize)]
 pub(super) struct InspectionView<'a> {
     log_id: String,
+    snapshot: Option<SnapshotInspectionView<'a>>,
+    rejected_snapshots: Vec<RejectedView>,
     segments: Vec<SegmentView<'a>>,
     /// The first and the last number of each run.
     missing_segments: Vec<(u64, u64)>,
@@ -94,6 +115,8 @@ impl<'a> From<&'a Inspection> for InspectionView<'a> {
     fn from(inspection: &'a Inspection) -> Self {
         Self {
             log_id: log_id(inspection),
+            snapshot: inspection.snapshot.as_ref().map(SnapshotInspectionView::from),
+            rejected_snapshots: inspection.rejected_snapshots.iter().map(RejectedView::from).collect(),
             segments: inspection.segments.iter().map(SegmentView::from).collect(),
             missing_segments: inspection
                 .missing
@@ -109,6 +132,21 @@ impl<'a> From<&'a Inspection> for InspectionView<'a> {
             sealed: inspection.sealed,
             temporary: &inspection.temporary,
             damage: inspection.damage.iter().map(DamageInspectionView::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a SnapshotInspection> for SnapshotInspectionView<'a> {
+    fn from(snapshot: &'a SnapshotInspection) -> Self {
+        Self {
+            file: &snapshot.file,
+            file_bytes: snapshot.file_bytes,
+            lsn: snapshot.lsn.get(),
+            segment: snapshot.segment.get(),
+            time: time(snapshot.time_us),
+            records: snapshot.records,
+            lost_records: snapshot.lost_records,
+            damage: snapshot.damage.iter().map(SnapshotDamageView::from).collect(),
         }
     }
 }
@@ -161,6 +199,18 @@ impl fmt::Display for Lines<'_> {
         let Self(inspection) = self;
         let mut line = |name: &str, value: String| writeln!(f, "  {name:<13}{value}");
         line("log id", log_id(inspection))?;
+        if let Some(snapshot) = &inspection.snapshot {
+            let records = count(snapshot.records, "record", "records");
+            line(
+                "snapshot",
+                format!(
+                    "{records} in {}, for the log up to LSN {}, taken {}",
+                    size(snapshot.file_bytes),
+                    snapshot.lsn,
+                    time(snapshot.time_us)
+                ),
+            )?;
+        }
         let used = inspection.segments.iter().map(|segment| segment.used_bytes).sum();
         let held = inspection.segments.iter().map(|segment| segment.file_bytes).sum();
         line("segments", format!("{}, {} used of {}", inspection.segments.len(), size(used), size(held)))?;
@@ -205,6 +255,13 @@ impl fmt::Display for Lines<'_> {
                 "temporary",
                 format!("{name}, counts for nothing: left by a crash, or a server is about to use it"),
             )?;
+        }
+        for rejected in &inspection.rejected_snapshots {
+            line("unusable", format!("{}: {}", rejected.file, rejected.reason))?;
+        }
+        let of_snapshot = inspection.snapshot.iter().flat_map(|snapshot| &snapshot.damage);
+        for damage in of_snapshot.take(DAMAGE_SHOWN_MAX) {
+            line("damage", damage.to_string())?;
         }
         for found in inspection.damage.iter().take(DAMAGE_SHOWN_MAX) {
             line("damage", describe(found))?;

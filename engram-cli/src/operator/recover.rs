@@ -113,6 +113,15 @@ fn lines(plan: &RecoveryPlan, mode: RecoveryMode) -> Vec<(&'static str, String)>
         plan.report;
     let mut lines = vec![("mode", format!("--recovery {mode}"))];
     lines.extend(plan.refused.iter().map(|reason| ("refused", reason.clone())));
+    if let Some(snapshot) = &plan.report.snapshot {
+        let records = count(snapshot.records, "record", "records");
+        let (lsn, bytes) = (snapshot.lsn, size(snapshot.bytes));
+        lines.push(("loads", format!("a snapshot of {records} up to LSN {lsn}, {bytes}")));
+        lines.extend(snapshot.damage.iter().map(|damage| ("skips", damage.to_string())));
+    }
+    for rejected in &plan.report.rejected_snapshots {
+        lines.push(("passes over", format!("{}: {}", rejected.file, rejected.reason)));
+    }
     let stop = if clean { "after a clean stop" } else { "after a kill or crash, or while a server runs" };
     lines.push((
         "recovers",

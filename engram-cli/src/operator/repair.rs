@@ -68,7 +68,6 @@ struct Report<'a> {
 
 #[derive(Debug, Serialize)]
 struct StepView {
-    segment: u64,
     file: String,
     /// The name that its damaged bytes keep.
     kept: Option<String>,
@@ -124,8 +123,8 @@ pub(crate) fn run(args: &RepairArgs) -> Result<(), Failure> {
 
 impl From<&RepairStep> for StepView {
     fn from(step: &RepairStep) -> Self {
-        let RepairStep { segment, file, kept, declared_lost } = step.clone();
-        Self { segment: segment.get(), file, kept, declared_lost }
+        let RepairStep { file, kept, declared_lost } = step.clone();
+        Self { file, kept, declared_lost }
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     queue::{Queue, Request, Taken},
     record::{self, Place, WalEntry, WalEntryType},
     segment::{SEGMENT_BYTES_MIN, SegmentHeader, Unnamed},
+    snapshot::Point,
     spare::Spare,
 };
 use crate::{
@@ -100,12 +101,16 @@ impl Committer {
     /// Writes a group, syncs it as the mode says, and answers its requests. Those that an error leaves in `group`
     /// are the caller's to answer.
     fn commit(&mut self, group: &mut Vec<Request>) -> StorageResult<()> {
+        if let [Request::Cut { .. }] = group[..] {
+            return self.cut(group);
+        }
         let first_lsn = self.next_lsn;
         let (mut appends, mut sync_asked) = (0, false);
         for request in group.iter() {
             match request {
                 Request::Append { .. } => appends += 1,
                 Request::Sync { .. } => sync_asked = true,
+                Request::Cut { .. } => {} // is alone
             }
         }
         if planted(Defect::AckBeforeWrite) {
@@ -141,6 +146,31 @@ impl Committer {
         Ok(())
     }
 
+    /// Ends the segment, unless it is empty, so that what comes next begins one.
+    fn cut(&mut self, group: &mut Vec<Request>) -> StorageResult<()> {
+        let began_at = SECTOR_LEN as u64;
+        let cut =
+            if self.segment.at == began_at && self.segment.full_at != 0 { Ok(()) } else { self.rotate() };
+        let outcome = match cut {
+            Ok(()) => {
+                // The log before here is to go: what comes is as small as a new log.
+                self.log_bytes = began_at;
+                let (log_id, segment) = (self.log_id, self.segment.id);
+                Ok(Point { log_id, lsn: self.next_lsn.previous(), segment })
+            }
+            Err(error) if error.is_disk_full() => Err(error),
+            Err(error) => return Err(error),
+        };
+        for request in group.drain(..) {
+            match (request, &outcome) {
+                (Request::Cut { done }, Ok(point)) => done(Ok(*point)),
+                (request, Err(error)) => request.fail(error.clone()),
+                (request, Ok(_)) => request.fail(StorageError::Closed), // is alone
+            }
+        }
+        Ok(())
+    }
+
     /// Answers in the order of the log: whoever sees an answer sees all before it.
     fn answer(&self, group: &mut Vec<Request>, mut lsn: Lsn, disk_full: Option<&StorageError>) {
         let durability =
@@ -148,6 +178,7 @@ impl Committer {
         for request in group.drain(..) {
             match (request, disk_full) {
                 (Request::Sync { done }, _) => done(Ok(())),
+                (request @ Request::Cut { .. }, _) => request.fail(StorageError::Closed), // is alone
                 (Request::Append { entry, done }, Some(error)) => {
                     self.metrics.failed_appends.fetch_add(1, Relaxed);
                     done(&entry, Err(error.clone()));
@@ -168,7 +199,7 @@ impl Committer {
             Request::Append { entry, .. } => {
                 Request::Append { entry: entry.clone(), done: Box::new(|_, _| {}) }
             }
-            Request::Sync { .. } => Request::Sync { done: Box::new(|_| {}) },
+            Request::Sync { .. } | Request::Cut { .. } => Request::Sync { done: Box::new(|_| {}) },
         });
         let mut originals = std::mem::replace(group, copies.collect());
         self.answer(&mut originals, self.next_lsn, None);
@@ -181,7 +212,7 @@ impl Committer {
         }
         let entries = group.iter().filter_map(|request| match request {
             Request::Append { entry, .. } => Some(entry),
-            Request::Sync { .. } => None,
+            Request::Sync { .. } | Request::Cut { .. } => None,
         });
         self.buffer.clear();
         let time_us = now_us();
@@ -218,8 +249,8 @@ impl Committer {
 
     fn place(&self, lsn: Lsn, previous_crc: u32, time_us: u64) -> Place {
         let synced_lsn = if planted(Defect::PromiseStuck) { Lsn::ZERO } else { self.synced_lsn };
-        let (log_id, segment) = (self.log_id, self.segment.id);
-        Place { log_id, segment, lsn, synced_lsn, time_us, previous_crc }
+        let (log_id, segment_low) = (self.log_id, self.segment.id.low());
+        Place { log_id, segment_low, lsn, synced_lsn, time_us, previous_crc }
     }
 
     /// Writes the buffer, up to the next sector, as a group of its own.

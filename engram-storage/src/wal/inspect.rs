@@ -8,6 +8,7 @@ use super::{
     record::{HEADER_LEN, WalEntryHeader},
     scan::{Found, Scanner},
     segment::is_temporary,
+    snapshot::{self, RejectedSnapshot, SnapshotInspection},
     walk::{LogWalk, Segment, Step},
 };
 use crate::{StorageError, StorageResult, disk::Disk};
@@ -23,15 +24,19 @@ const PROGRESS_RECORDS: u64 = 8192;
 pub struct Inspection {
     /// The log's random number; 0 when there is no segment.
     pub log_id: u64,
-    /// The segments, in order.
+    /// The snapshot that the log is read on, if there is one.
+    pub snapshot: Option<SnapshotInspection>,
+    /// Newer snapshots that cannot be used.
+    pub rejected_snapshots: Vec<RejectedSnapshot>,
+    /// The segments that count, in order.
     pub segments: Vec<SegmentInspection>,
     /// Segments that should be there by their numbers and are not: the first and the last of each run of them.
     pub missing: Vec<(SegmentId, SegmentId)>,
     /// All damage, in the order of the log.
     pub damage: Vec<DamageInspection>,
-    /// Records that can be read.
+    /// Records of the log that can be read.
     pub records: u64,
-    /// Acknowledged records that cannot.
+    /// Acknowledged records that cannot, of the snapshot and of the log.
     pub lost_records: u64,
     /// Records lost before, which a repair has declared to be.
     pub declared_lost: u64,
@@ -95,9 +100,11 @@ pub struct Remains {
 }
 
 impl Inspection {
-    /// Whether nothing that was acknowledged is damaged or missing. A torn tail is sound.
+    /// Whether nothing that was acknowledged is damaged or missing, nor a snapshot. A torn tail is sound.
     pub fn is_sound(&self) -> bool {
         self.damage.is_empty()
+            && self.rejected_snapshots.is_empty()
+            && self.snapshot.as_ref().is_none_or(|snapshot| snapshot.damage.is_empty())
     }
 
     pub(super) fn of(disk: &Arc<dyn Disk>, on_progress: Option<&ProgressHook>) -> StorageResult<Self> {
@@ -124,17 +131,23 @@ impl Inspection {
 
     fn look(disk: &Arc<dyn Disk>, on_progress: Option<&ProgressHook>) -> StorageResult<Self> {
         let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
-        let mut temporary: Vec<String> = names.into_iter().filter(|name| is_temporary(name)).collect();
+        let mut temporary: Vec<String> =
+            names.into_iter().filter(|name| is_temporary(name) || snapshot::is_temporary(name)).collect();
         temporary.sort_unstable();
         let layout = Layout::read(&**disk)?;
+        let snapshot = layout.base.snapshot.as_ref().map(|it| SnapshotInspection::of(&**disk, it));
+        let snapshot = snapshot.transpose()?;
         let mut inspection = Self {
             log_id: layout.log_id,
+            lost_records: snapshot.as_ref().map_or(0, |snapshot| snapshot.lost_records),
             last_lsn: layout.last_lsn,
             proven_lsn: layout.promise,
             torn_bytes: layout.torn_bytes,
             sealed: layout.sealed,
             temporary,
-            missing: missing(&layout.segments),
+            missing: missing(layout.base.segment, &layout.segments),
+            snapshot,
+            rejected_snapshots: layout.base.rejected.clone(),
             ..Self::default()
         };
         let mut segments = BTreeMap::new();
@@ -157,7 +170,7 @@ impl Inspection {
         on_progress: Option<&ProgressHook>,
     ) -> StorageResult<()> {
         let bytes_total = layout.bytes();
-        let mut walk = LogWalk::new(disk, layout.log_id, &layout.segments);
+        let mut walk = LogWalk::new(disk, layout);
         let (mut last_time, mut waiting) = (None, self.damage.len());
         while let Some(step) = walk.next(layout.last_lsn)? {
             match step {
@@ -234,9 +247,9 @@ impl SegmentInspection {
 }
 
 /// The runs of numbers between those of segments that are there.
-fn missing(segments: &[Segment]) -> Vec<(SegmentId, SegmentId)> {
+fn missing(first: SegmentId, segments: &[Segment]) -> Vec<(SegmentId, SegmentId)> {
     let mut missing = Vec::new();
-    let mut next = SegmentId::FIRST;
+    let mut next = first;
     for segment in segments {
         if next < segment.id {
             missing.push((next, segment.id.previous()));
@@ -254,7 +267,7 @@ fn remains(
     damage: &Damage,
 ) -> StorageResult<Vec<Remains>> {
     let read = |e| StorageError::io("read", disk.path().join(segment.id.file_name()), e);
-    let mut scanner = Scanner::new(Arc::clone(&segment.file), log_id, segment.id, damage.end);
+    let mut scanner = Scanner::new(Arc::clone(&segment.file), log_id, segment.id.low(), damage.end);
     scanner.rewind(damage.offset.next_multiple_of(HEADER_LEN as u64));
     let mut remains = Vec::new();
     while let Some(found) = scanner.next().map_err(read)? {

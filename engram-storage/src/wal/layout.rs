@@ -11,6 +11,7 @@ use super::{
     report::RecoveryReport,
     scan::{Found, Scanner},
     segment::{SegmentHeader, SegmentHeaderError},
+    snapshot::Base,
     walk::{LastRecord, Segment, SegmentWalk, Step},
 };
 use crate::{
@@ -19,11 +20,13 @@ use crate::{
     planted::{Defect, planted},
 };
 
-/// A log's segments, in order.
+/// A log's segments, in order, and what comes before them.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// 0 when there is no segment.
     pub(super) log_id: u64,
+    /// Segments before it do not count: they wait to be removed.
+    pub(super) base: Base,
     pub(super) segments: Vec<Segment>,
     /// The highest number that a segment has; one that holds nothing may not be among `segments`.
     pub(super) newest: Option<SegmentId>,
@@ -38,6 +41,9 @@ pub(super) struct Layout {
     /// Damaged segment headers.
     pub(super) damage: Vec<Damage>,
 }
+
+/// How often a directory is looked at whose files vanish while they are.
+const LOOKS_MAX: usize = 4;
 
 /// A file that has the name of a segment.
 struct Candidate {
@@ -56,13 +62,30 @@ struct Probe {
 }
 
 impl Layout {
-    /// Reads the headers of all segments and the records of the last one. Changes nothing.
+    /// Reads the headers of all segments and the records of the last one, and chooses the snapshot. Changes nothing.
     pub(super) fn read(disk: &dyn Disk) -> StorageResult<Self> {
-        let mut candidates = candidates(disk)?;
+        let mut read = Self::look(disk);
+        for _ in 1..LOOKS_MAX {
+            if !read.as_ref().is_err_and(is_missing) {
+                break;
+            }
+            read = Self::look(disk); // who writes the log has removed what a snapshot stands for
+        }
+        read
+    }
+
+    fn look(disk: &dyn Disk) -> StorageResult<Self> {
+        let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
+        let mut candidates = candidates(disk, &names)?;
+        let ids: Vec<SegmentId> = candidates.iter().map(|candidate| candidate.id).collect();
+        let headers = candidates.iter().filter_map(|c| c.header.filter(|header| header.id == c.id));
+        let ours = common_log_id(headers.map(|header| header.log_id));
+        let base = Base::choose(disk, &names, &ids, ours)?;
+        candidates.retain(|candidate| candidate.id >= base.segment);
         let Some(newest) = candidates.last().map(|candidate| candidate.id) else {
             return Ok(Self::default());
         };
-        let Some(log_id) = common_log_id(&candidates) else {
+        let Some(log_id) = ours.or(base.snapshot.as_ref().map(|snapshot| snapshot.header.log_id)) else {
             return Err(StorageError::RecoveryRefused {
                 reason: format!(
                     "the headers of the {} segments are unreadable, or do not agree on the log they are of",
@@ -71,7 +94,8 @@ impl Layout {
                 report: Box::new(RecoveryReport { segments: candidates.len() as u64, ..Default::default() }),
             });
         };
-        let mut layout = Self { log_id, newest: Some(newest), ..Self::default() };
+        let (promise, last_lsn) = (base.lsn, base.lsn);
+        let mut layout = Self { log_id, base, newest: Some(newest), promise, last_lsn, ..Self::default() };
         for candidate in &mut candidates {
             let foreign = candidate.header.is_some_and(|h| h.id != candidate.id || h.log_id != log_id);
             if foreign {
@@ -112,26 +136,28 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Bytes of the log that count.
+    /// Bytes of the segments that count.
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.end).sum()
     }
 }
 
+/// Whether a file that was listed was not there any longer.
+fn is_missing(error: &StorageError) -> bool {
+    matches!(error, StorageError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// The log that most segments with a right name are of; nothing when there is none, or not one.
-fn common_log_id(candidates: &[Candidate]) -> Option<u64> {
+fn common_log_id(log_ids: impl Iterator<Item = u64>) -> Option<u64> {
     let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
-    for header in candidates.iter().filter_map(|c| c.header.filter(|header| header.id == c.id)) {
-        *counts.entry(header.log_id).or_default() += 1;
-    }
+    log_ids.for_each(|log_id| *counts.entry(log_id).or_default() += 1);
     let most = counts.values().copied().max()?;
     let mut leaders = counts.into_iter().filter(|(_, count)| *count == most);
     leaders.next().filter(|_| leaders.next().is_none()).map(|(log_id, _)| log_id)
 }
 
 /// The files with a segment's name, in order, their headers read.
-fn candidates(disk: &dyn Disk) -> StorageResult<Vec<Candidate>> {
-    let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
+fn candidates(disk: &dyn Disk, names: &[String]) -> StorageResult<Vec<Candidate>> {
     let mut ids: Vec<SegmentId> = names.iter().filter_map(|name| SegmentId::from_file_name(name)).collect();
     ids.sort_unstable();
     ids.into_iter().map(|id| Candidate::read(disk, id)).collect()
@@ -210,7 +236,7 @@ fn is_begun(disk: &dyn Disk, id: SegmentId, file: &Arc<dyn DiskFile>, size: u64)
     let read = |e| StorageError::io("read", disk.path().join(id.file_name()), e);
     let mut sector = [0; SECTOR_LEN];
     file.read_full_at(&mut sector, 0).map_err(read)?;
-    let mut scanner = Scanner::new(Arc::clone(file), 0, id, size);
+    let mut scanner = Scanner::new(Arc::clone(file), 0, id.low(), size);
     let blank = match scanner.next().map_err(read)? {
         None => true,
         Some(Found::Zeros { next, .. }) => next >= size,
@@ -228,7 +254,7 @@ fn first_record(
     file: &Arc<dyn DiskFile>,
     end: u64,
 ) -> StorageResult<Option<Lsn>> {
-    let mut scanner = Scanner::new(Arc::clone(file), log_id, id, end);
+    let mut scanner = Scanner::new(Arc::clone(file), log_id, id.low(), end);
     loop {
         match scanner.next() {
             // A mark has the number of the record before it.

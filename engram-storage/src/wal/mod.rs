@@ -2,7 +2,8 @@
 //!
 //! From the bottom up: `record` and `segment` are the bytes; `scan` finds records in a segment, `walk` puts them
 //! in order and names what is missing, `layout` says which bytes of which segment count; `recovery` turns a
-//! directory into a log that can be written; `inspect` looks at all of it, `repair` makes a damaged one sound; `queue`, `committer` and `spare` are the writing side, `writer` and
+//! directory into a log that can be written; `inspect` looks at all of it, `repair` makes a damaged one sound; `snapshot` is what lets the log be cut;
+//! `queue`, `committer` and `spare` are the writing side, `writer` and
 //! `reader` what callers see.
 
 mod committer;
@@ -18,6 +19,7 @@ mod repair;
 mod report;
 mod scan;
 mod segment;
+mod snapshot;
 mod spare;
 #[cfg(test)]
 mod tests;
@@ -35,8 +37,9 @@ use record::RECORD_VERSION;
 pub use record::{HEADER_LEN, RECORD_LEN_MAX, WalEntry, WalEntryHeader, WalEntryType};
 pub use recovery::RecoveryPlan;
 pub use repair::{RepairStep, WalRepair};
-pub use report::{Damage, RecoveryProgress, RecoveryReport};
+pub use report::{Damage, RecoveryProgress, RecoveryReport, SnapshotLoaded};
 pub use segment::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SegmentId};
+pub use snapshot::{RejectedSnapshot, SnapshotDamage, SnapshotInspection, SnapshotReport, SnapshotWriter};
 pub use writer::WalWriter;
 
 /// The unit in which a disk writes, in bytes. A commit group starts on a sector of its own, so that a power cut in

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
 };
 
-use super::{Commit, WalEntry};
+use super::{Commit, WalEntry, snapshot::Point};
 use crate::{
     StorageError, StorageMetrics, StorageResult,
     sync::{Condvar, Instant, Mutex, MutexGuard, wait_timeout},
@@ -31,13 +31,18 @@ pub(super) enum Request {
     Append { entry: WalEntry, done: OnCommit },
     /// Make everything before this durable.
     Sync { done: Box<dyn FnOnce(StorageResult<()>) + Send> },
+    /// End the segment here, so that a snapshot of all before can stand for it. Always a group of its own.
+    Cut { done: OnCut },
 }
+
+/// Called on the writer thread when everything before the place is durable and answered, and nothing after it.
+pub(super) type OnCut = Box<dyn FnOnce(StorageResult<Point>) + Send>;
 
 impl Request {
     fn bytes(&self) -> usize {
         match self {
             Self::Append { entry, .. } => entry.payload.len(),
-            Self::Sync { .. } => 0,
+            Self::Sync { .. } | Self::Cut { .. } => 0,
         }
     }
 
@@ -46,6 +51,7 @@ impl Request {
         match self {
             Self::Append { entry, done } => done(&entry, Err(error)),
             Self::Sync { done } => done(Err(error)),
+            Self::Cut { done } => done(Err(error)),
         }
     }
 }
@@ -128,11 +134,18 @@ impl Queue {
         let mut bytes = 0;
         while group.len() < records_max.min(GROUP_RECORDS_MAX) {
             let Some(next) = inner.requests.front() else { break };
+            let is_cut = matches!(next, Request::Cut { .. });
+            if is_cut && !group.is_empty() {
+                break;
+            }
             bytes += next.bytes();
             if bytes > GROUP_BYTES_MAX && !group.is_empty() {
                 break;
             }
             group.extend(inner.requests.pop_front());
+            if is_cut {
+                break;
+            }
         }
         inner.bytes -= group.iter().map(Request::bytes).sum::<usize>();
         self.measure(&inner);

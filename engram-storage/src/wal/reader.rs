@@ -95,7 +95,7 @@ impl WalReader {
     pub fn iter(&self) -> WalIterator {
         let state = match Layout::read(&*self.disk) {
             Ok(layout) => {
-                let walk = LogWalk::new(&self.disk, layout.log_id, &layout.segments);
+                let walk = LogWalk::new(&self.disk, &layout);
                 State::Walking { walk: Box::new(walk), last_lsn: layout.last_lsn }
             }
             Err(error) => State::Failed(error),

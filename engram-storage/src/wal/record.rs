@@ -1,6 +1,6 @@
 //! The bytes of a record: a header of 64 bytes, the payload, zeros up to the next multiple of 64.
 
-use crate::wal::{Lsn, SegmentId};
+use crate::wal::Lsn;
 
 /// Length of a record's header in bytes, and the alignment of each record in its segment.
 pub const HEADER_LEN: usize = 64;
@@ -90,7 +90,7 @@ pub struct WalEntryHeader {
     pub payload_crc: u32,
     /// `header_crc` of the record before it; 0 for the first.
     pub previous_crc: u32,
-    /// Low 32 bits of the number of the segment that it was written to.
+    /// Low 32 bits of the number of the segment that it was written to; in a snapshot those of its LSN, inverted.
     pub segment_low: u32,
     /// CRC32C of the 60 bytes before it.
     pub header_crc: u32,
@@ -109,7 +109,8 @@ pub(super) enum HeaderError {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pub(super) log_id: u64,
-    pub(super) segment: SegmentId,
+    /// Low bits of the number of the segment.
+    pub(super) segment_low: u32,
     pub(super) lsn: Lsn,
     pub(super) synced_lsn: Lsn,
     pub(super) time_us: u64,
@@ -131,7 +132,7 @@ pub(super) fn encode(buf: &mut Vec<u8>, place: &Place, entry_type: WalEntryType,
         payload_len: len,
         payload_crc: crc32c::crc32c(payload),
         previous_crc: place.previous_crc,
-        segment_low: place.segment.low(),
+        segment_low: place.segment_low,
         header_crc: 0,
     };
     buf.extend_from_slice(&header.encode());

@@ -12,7 +12,9 @@ use super::{
     committer::{ActiveSegment, now_us},
     layout::Layout,
     record::{self, Place, WalEntryHeader, WalEntryType},
+    report::SnapshotLoaded,
     segment::{SEGMENT_BYTES_MIN, SegmentHeader, Unnamed, is_temporary},
+    snapshot::{self, SnapshotStep, SnapshotWalk},
     walk::{LogWalk, Step},
 };
 use crate::{
@@ -46,7 +48,8 @@ pub(super) struct Recovered {
     pub(super) segment: Result<ActiveSegment, StorageError>,
 }
 
-/// Reads the log in `disk`, hands each record to `replay` in order, and opens a new segment. The caller holds the
+/// Reads the log in `disk`, hands each record to `replay`, those of the snapshot first and then those of the log in order,
+/// and opens a new segment. The caller holds the
 /// directory's lock.
 pub(super) fn recover<E: From<StorageError>>(
     disk: &Arc<dyn Disk>,
@@ -59,6 +62,7 @@ pub(super) fn recover<E: From<StorageError>>(
         layout.promise = layout.last_lsn;
     }
     let mut replaying = Replay::new(disk, options, &layout);
+    replaying.load(&**disk, &layout, &mut replay)?;
     replaying.run(layout.promise, &mut replay)?;
     replaying.judge()?;
     let successor = Successor::new(disk, options, &layout, &replaying.walk);
@@ -77,6 +81,7 @@ pub(super) fn recover<E: From<StorageError>>(
     replaying.run(layout.last_lsn, &mut replay)?;
     if segment.is_ok() {
         replaying.quarantine(&**disk);
+        replaying.trim(&**disk, &layout);
     }
     let mut report = replaying.report;
     if report.records - proven_records != tail_records {
@@ -120,6 +125,7 @@ pub(super) fn plan(disk: &Arc<dyn Disk>, options: &WalOptions) -> StorageResult<
     let layout = Layout::read(&**disk)?;
     let mut replaying = Replay::new(disk, options, &layout);
     let mut ignore = |_: &WalEntryHeader, _: &[u8]| Ok::<(), StorageError>(());
+    replaying.load(&**disk, &layout, &mut ignore)?;
     replaying.run(layout.promise, &mut ignore)?;
     let refused = match replaying.judge() {
         Ok(()) => None,
@@ -140,6 +146,8 @@ pub(super) fn plan(disk: &Arc<dyn Disk>, options: &WalOptions) -> StorageResult<
 struct Replay<'o> {
     walk: LogWalk,
     report: RecoveryReport,
+    /// Of the snapshot and the log.
+    bytes_total: u64,
     damaged: BTreeSet<SegmentId>,
     options: &'o WalOptions,
 }
@@ -147,20 +155,56 @@ struct Replay<'o> {
 impl<'o> Replay<'o> {
     fn new(disk: &Arc<dyn Disk>, options: &'o WalOptions, layout: &Layout) -> Self {
         let mut replay = Self {
-            walk: LogWalk::new(disk, layout.log_id, &layout.segments),
+            walk: LogWalk::new(disk, layout),
             report: RecoveryReport {
                 segments: layout.segments.len() as u64,
                 bytes: layout.bytes(),
                 last_lsn: layout.last_lsn,
                 torn_bytes: layout.torn_bytes,
                 clean: layout.sealed,
+                rejected_snapshots: layout.base.rejected.clone(),
                 ..RecoveryReport::default()
             },
+            bytes_total: layout.bytes() + layout.base.snapshot.as_ref().map_or(0, |it| it.header.end),
             damaged: BTreeSet::new(),
             options,
         };
+        for rejected in &layout.base.rejected {
+            tracing::warn!(file = rejected.file, reason = rejected.reason, "a snapshot is passed over");
+        }
         layout.damage.iter().cloned().for_each(|damage| replay.note(damage));
         replay
+    }
+
+    /// Hands out what is in the snapshot.
+    fn load<E: From<StorageError>>(
+        &mut self,
+        disk: &dyn Disk,
+        layout: &Layout,
+        replay: &mut impl FnMut(&WalEntryHeader, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(snapshot) = &layout.base.snapshot else { return Ok(()) };
+        let mut walk = SnapshotWalk::new(disk, snapshot);
+        let mut loaded = SnapshotLoaded::new(snapshot);
+        while let Some(step) = walk.next()? {
+            match step {
+                SnapshotStep::Record(header) => {
+                    replay(&header, walk.payload())?;
+                    loaded.records += 1;
+                    if loaded.records.is_multiple_of(PROGRESS_RECORDS) {
+                        self.tell(loaded.records, walk.position());
+                    }
+                }
+                SnapshotStep::Damage(damage) => {
+                    tracing::warn!(%damage, "the snapshot is damaged");
+                    loaded.damage.push(damage);
+                }
+            }
+        }
+        loaded.lost_records = walk.lost_records();
+        self.report.lost_records += loaded.lost_records;
+        self.report.snapshot = Some(loaded);
+        Ok(())
     }
 
     fn run<E: From<StorageError>>(
@@ -176,7 +220,9 @@ impl<'o> Replay<'o> {
                     replay(&header, self.walk.payload())?;
                     self.report.records += 1;
                     if self.report.records.is_multiple_of(PROGRESS_RECORDS) {
-                        self.tell();
+                        let (records, bytes) =
+                            self.report.snapshot.as_ref().map_or((0, 0), |it| (it.records, it.bytes));
+                        self.tell(records + self.report.records, bytes + self.walk.bytes_done());
                     }
                 }
             }
@@ -184,13 +230,9 @@ impl<'o> Replay<'o> {
         Ok(())
     }
 
-    fn tell(&self) {
+    fn tell(&self, records: u64, bytes_done: u64) {
         if let Some(on_progress) = &self.options.on_progress {
-            on_progress(RecoveryProgress {
-                records: self.report.records,
-                bytes_done: self.walk.bytes_done(),
-                bytes_total: self.report.bytes,
-            });
+            on_progress(RecoveryProgress { records, bytes_done, bytes_total: self.bytes_total });
         }
     }
 
@@ -214,9 +256,15 @@ impl<'o> Replay<'o> {
     /// Whether the mode tolerates what was found.
     fn judge(&self) -> StorageResult<()> {
         let (mode, report) = (self.options.recovery, &self.report);
-        let (lost, total) = (report.lost_records, report.last_lsn.get());
+        // What there would be: of the records that a snapshot stands for, those that it has.
+        let snapshot = report.snapshot.as_ref().map_or(0, |it| it.records + it.lost_records);
+        let base = report.snapshot.as_ref().map_or(Lsn::ZERO, |it| it.lsn);
+        let (lost, total) = (report.lost_records, snapshot + report.last_lsn.get() - base.get());
+        let is_whole = report.damaged_ranges == 0
+            && report.rejected_snapshots.is_empty()
+            && report.snapshot.as_ref().is_none_or(|snapshot| snapshot.damage.is_empty());
         let reason = match mode {
-            RecoveryMode::Strict if report.damaged_ranges > 0 || report.torn_bytes > 0 => {
+            RecoveryMode::Strict if !is_whole || report.torn_bytes > 0 => {
                 "the log is damaged or torn, which mode strict does not tolerate".to_owned()
             }
             RecoveryMode::TornTail if lost > 0 => {
@@ -234,7 +282,11 @@ impl<'o> Replay<'o> {
 
     /// Gives each damaged segment a second name, so that nothing that later cuts the log can remove its bytes.
     fn quarantine(&mut self, disk: &dyn Disk) {
-        for name in self.damaged.iter().map(|id| id.file_name()) {
+        let damaged = self.damaged.iter().map(|id| id.file_name());
+        let rejected = self.report.rejected_snapshots.iter().map(|rejected| rejected.file.clone());
+        let snapshot = self.report.snapshot.iter().filter(|it| !it.damage.is_empty());
+        let names: Vec<String> = damaged.chain(rejected).chain(snapshot.map(|it| it.file.clone())).collect();
+        for name in names {
             match disk.link(&name, &format!("{QUARANTINE}/{name}")) {
                 Ok(()) => self.report.quarantined.push(name),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {} // a segment that is missing
@@ -243,6 +295,17 @@ impl<'o> Replay<'o> {
                     tracing::warn!(%error, segment = name, "a damaged segment is not in quarantine");
                 }
             }
+        }
+    }
+}
+
+impl Replay<'_> {
+    /// Removes what a crash left between the making of a snapshot and the removal of what it stands for.
+    fn trim(&self, disk: &dyn Disk, layout: &Layout) {
+        let Some(base) = &layout.base.snapshot else { return };
+        let is_whole = self.report.snapshot.as_ref().is_some_and(|snapshot| snapshot.damage.is_empty());
+        if is_whole && let Err(error) = snapshot::trim(disk, &base.header) {
+            tracing::warn!(%error, "files that a snapshot stands for are left");
         }
     }
 }
@@ -292,7 +355,7 @@ impl<'d> Successor<'d> {
         let mut buffer = Vec::new();
         let mut place = Place {
             log_id: header.log_id,
-            segment: header.id,
+            segment_low: header.id.low(),
             lsn: header.first_lsn,
             synced_lsn: header.first_lsn.previous(),
             time_us: header.time_us,
@@ -336,7 +399,7 @@ impl<'d> Successor<'d> {
     fn clean_up(&self) -> StorageResult<()> {
         let disk = &**self.disk;
         let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
-        for name in names.iter().filter(|name| is_temporary(name)) {
+        for name in names.iter().filter(|name| is_temporary(name) || snapshot::is_temporary(name)) {
             if let Err(error) = disk.remove(name) {
                 // Not a file, or not to be removed: it counts for nothing all the same.
                 tracing::warn!(%error, name, "a temporary file is left");

@@ -10,7 +10,14 @@ mod plan;
 use std::sync::Arc;
 
 use self::plan::{Action, Planner, Step};
-use super::{Inspection, SegmentId, layout::Layout, recovery::QUARANTINE, segment::Unnamed, walk::Segment};
+use super::{
+    Inspection, SegmentId, SnapshotWriter, WalEntry,
+    layout::Layout,
+    recovery::QUARANTINE,
+    segment::Unnamed,
+    snapshot::{Point, SnapshotHeader, SnapshotStep, SnapshotWalk},
+    walk::Segment,
+};
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, DiskLock},
@@ -36,11 +43,9 @@ impl std::fmt::Debug for Lock {
     }
 }
 
-/// What is done to one segment.
+/// What is done to one segment, or to a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepairStep {
-    /// The segment.
-    pub segment: SegmentId,
     /// The name of its file.
     pub file: String,
     /// The name that its damaged bytes keep; none when the file is missing.
@@ -94,21 +99,34 @@ impl WalRepair {
     fn act(&self, action: &Action, step: &RepairStep) -> StorageResult<()> {
         match action {
             Action::Copy { source, header, gaps } => {
-                let unnamed = self.begin(step.segment)?;
+                let unnamed = self.begin(header.id)?;
                 self.copy(source, &unnamed)?;
                 for gap in gaps {
-                    unnamed.write(&gap.bytes(self.log_id, step.segment), gap.start)?;
+                    unnamed.write(&gap.bytes(self.log_id, header.id), gap.start)?;
                 }
                 unnamed.publish(header).map(drop)
             }
             Action::Make { header, gap } => {
-                let unnamed = self.begin(step.segment)?;
-                unnamed.write(&gap.bytes(self.log_id, step.segment), gap.start)?;
+                let unnamed = self.begin(header.id)?;
+                unnamed.write(&gap.bytes(self.log_id, header.id), gap.start)?;
                 unnamed.publish(header).map(drop)
             }
             Action::Remove => {
                 let removed = self.disk.remove(&step.file).and_then(|()| self.disk.sync_dir());
                 removed.map_err(|e| StorageError::io("remove", self.disk.path().join(&step.file), e))
+            }
+            Action::Rewrite(snapshot) => {
+                let SnapshotHeader { log_id, lsn, segment, .. } = snapshot.header;
+                let point = Point { log_id, lsn, segment };
+                let mut writer = SnapshotWriter::create(Arc::clone(&self.disk), point)?;
+                let mut walk = SnapshotWalk::new(&*self.disk, snapshot);
+                while let Some(step) = walk.next()? {
+                    if let SnapshotStep::Record(header) = step {
+                        let (entry_type, payload) = (header.entry_type, walk.payload().to_vec());
+                        writer.append(header.lsn, &WalEntry { entry_type, payload })?;
+                    }
+                }
+                writer.publish().map(drop)
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Lsn, SegmentId};
+use super::{
+    Lsn, SegmentId,
+    snapshot::{RejectedSnapshot, Snapshot, SnapshotDamage},
+};
 
 /// The most damage that a report lists one by one; all of it is counted.
 const DAMAGE_LISTED_MAX: usize = 100;
@@ -42,18 +45,56 @@ impl fmt::Display for Damage {
     }
 }
 
+/// The snapshot that a log was read on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotLoaded {
+    /// The name of its file.
+    pub file: String,
+    /// It stands for all records up to this one.
+    pub lsn: Lsn,
+    /// When it was taken, in microseconds since 1970 by the clock of then.
+    pub time_us: u64,
+    /// Records in it that were replayed.
+    pub records: u64,
+    /// Bytes of it that were read.
+    pub bytes: u64,
+    /// Records in it that could not be read.
+    pub lost_records: u64,
+    /// Where and why.
+    pub damage: Vec<SnapshotDamage>,
+}
+
+impl SnapshotLoaded {
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
+        let header = &snapshot.header;
+        Self {
+            file: snapshot.name.clone(),
+            lsn: header.lsn,
+            time_us: header.time_us,
+            records: 0,
+            bytes: header.end,
+            lost_records: 0,
+            damage: Vec::new(),
+        }
+    }
+}
+
 /// What opening a log found and did.
 #[derive(Debug, Clone, Default)]
 pub struct RecoveryReport {
+    /// The snapshot that the log was read on, if it was.
+    pub snapshot: Option<SnapshotLoaded>,
+    /// Newer snapshots that could not be used.
+    pub rejected_snapshots: Vec<RejectedSnapshot>,
     /// Segments that were read.
     pub segments: u64,
-    /// Records that were replayed.
+    /// Records of the log that were replayed.
     pub records: u64,
-    /// Bytes of the log that count.
+    /// Bytes of the segments that count.
     pub bytes: u64,
     /// The last record of the log; new ones follow it.
     pub last_lsn: Lsn,
-    /// Acknowledged records that could not be read.
+    /// Acknowledged records that could not be read, of the snapshot and of the log.
     pub lost_records: u64,
     /// Records lost before, which a repair has declared to be.
     pub declared_lost: u64,
@@ -89,6 +130,9 @@ impl RecoveryReport {
 
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(snapshot) = &self.snapshot {
+            write!(f, "a snapshot of {} records up to {}, ", snapshot.records, snapshot.lsn)?;
+        }
         write!(f, "{} records in {} segments ({} bytes)", self.records, self.segments, self.bytes)?;
         if self.lost_records > 0 {
             write!(f, ", {} acknowledged records lost", self.lost_records)?;
@@ -98,6 +142,12 @@ impl fmt::Display for RecoveryReport {
             for damage in self.damage.iter().take(3) {
                 write!(f, "; {damage}")?;
             }
+        }
+        for damage in self.snapshot.iter().flat_map(|snapshot| &snapshot.damage).take(3) {
+            write!(f, "; {damage}")?;
+        }
+        for rejected in &self.rejected_snapshots {
+            write!(f, "; {} was passed over: {}", rejected.file, rejected.reason)?;
         }
         if self.torn_bytes > 0 {
             write!(f, ", torn tail of {} bytes cut off", self.torn_bytes)?;
@@ -111,8 +161,8 @@ impl fmt::Display for RecoveryReport {
 pub struct RecoveryProgress {
     /// Records replayed.
     pub records: u64,
-    /// Bytes of the log read.
+    /// Bytes of the snapshot and the log read.
     pub bytes_done: u64,
-    /// Bytes of the log in all.
+    /// Bytes of both.
     pub bytes_total: u64,
 }

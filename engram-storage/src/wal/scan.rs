@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use super::{
-    HEADER_LEN, RECORD_LEN_MAX, SECTOR_LEN, SegmentId,
+    HEADER_LEN, RECORD_LEN_MAX, SECTOR_LEN,
     record::{HeaderError, WalEntryHeader},
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) enum Found {
 pub(super) struct Scanner {
     window: Window,
     log_id: u64,
-    segment: SegmentId,
+    segment_low: u32,
     at: u64,
     end: u64,
     /// The record that was found last, and the length of its payload.
@@ -39,9 +39,17 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    /// Scans `segment` from its first record up to `end`, or to the end of the file if that comes first.
-    pub(super) fn new(file: Arc<dyn DiskFile>, log_id: u64, segment: SegmentId, end: u64) -> Self {
-        Self { window: Window::new(file, end), log_id, segment, at: SECTOR_LEN as u64, end, record: (0, 0) }
+    /// Scans the file whose records name it by `segment_low`, from its first record up to `end`, or to the end of the
+    /// file if that comes first.
+    pub(super) fn new(file: Arc<dyn DiskFile>, log_id: u64, segment_low: u32, end: u64) -> Self {
+        Self {
+            window: Window::new(file, end),
+            log_id,
+            segment_low,
+            at: SECTOR_LEN as u64,
+            end,
+            record: (0, 0),
+        }
     }
 
     /// Where the scan is.
@@ -88,7 +96,7 @@ impl Scanner {
                 return damaged(reason);
             }
         };
-        if !ours || header.segment_low != self.segment.low() {
+        if !ours || header.segment_low != self.segment_low {
             return damaged("record of another log or segment");
         }
         let len = header.payload_len as usize;

@@ -37,6 +37,11 @@ impl SegmentId {
     /// The first segment of a log.
     pub const FIRST: Self = Self(1);
 
+    /// The segment with this number; nothing for a number that no log gets to.
+    pub(super) const fn new(id: u64) -> Option<Self> {
+        if id >= 1 && id <= ID_MAX { Some(Self(id)) } else { None }
+    }
+
     /// As a plain number.
     pub const fn get(self) -> u64 {
         self.0

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     Damage, HEADER_LEN, Lsn, RECORD_VERSION, SegmentId,
+    layout::Layout,
     record::{WalEntryHeader, WalEntryType},
     scan::{Found, Scanner},
 };
@@ -69,7 +70,7 @@ pub(super) struct SegmentWalk {
 
 impl SegmentWalk {
     pub(super) fn new(disk: &dyn Disk, log_id: u64, segment: Segment, previous: Link) -> Self {
-        let scanner = Scanner::new(Arc::clone(&segment.file), log_id, segment.id, segment.end);
+        let scanner = Scanner::new(Arc::clone(&segment.file), log_id, segment.id.low(), segment.end);
         let start = scanner.position();
         Self {
             path: disk.path().join(segment.id.file_name()),
@@ -210,7 +211,7 @@ impl SegmentWalk {
     }
 }
 
-/// A walk over all segments of a log.
+/// A walk over all segments of a log, from where its snapshot ends.
 #[derive(Clone)]
 pub(super) struct LogWalk {
     disk: Arc<dyn Disk>,
@@ -223,13 +224,13 @@ pub(super) struct LogWalk {
 }
 
 impl LogWalk {
-    pub(super) fn new(disk: &Arc<dyn Disk>, log_id: u64, segments: &[Segment]) -> Self {
+    pub(super) fn new(disk: &Arc<dyn Disk>, layout: &Layout) -> Self {
         Self {
             disk: Arc::clone(disk),
-            log_id,
-            ahead: segments.iter().cloned().collect(),
+            log_id: layout.log_id,
+            ahead: layout.segments.iter().cloned().collect(),
             current: None,
-            expected: Lsn::FIRST,
+            expected: layout.base.lsn.next(),
             previous: None,
             bytes_before: 0,
         }

@@ -3,16 +3,17 @@
 use std::{
     fmt, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use super::{
-    Commit, CommitHandle, Completion, FsyncMode, RECORD_LEN_MAX, RecoveryReport, WalOptions,
+    Commit, CommitHandle, Completion, FsyncMode, Lsn, RECORD_LEN_MAX, RecoveryReport, WalOptions,
     committer::Committer,
     queue::{Queue, Request},
     record::{WalEntry, WalEntryHeader},
     recovery::{Recovered, recover},
+    snapshot::{Point, SnapshotWriter},
     spare::Spare,
 };
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
 ///
 /// Dropping it shuts it down.
 pub struct WalWriter {
-    directory: PathBuf,
+    disk: Arc<dyn Disk>,
     queue: Arc<Queue>,
     /// The writer thread and the directory's lock, until shutdown. The lock outlives the thread.
     running: Mutex<Option<Running>>,
@@ -81,16 +82,16 @@ impl WalWriter {
     ) -> Result<(Self, RecoveryReport), E> {
         let lock = lock(&*disk)?;
         let recovered = recover(&disk, &options, replay)?;
-        metrics.recovered_records.store(recovered.report.records, Relaxed);
+        let in_snapshot = recovered.report.snapshot.as_ref().map_or(0, |snapshot| snapshot.records);
+        metrics.recovered_records.store(in_snapshot + recovered.report.records, Relaxed);
         metrics.skipped_records.store(recovered.report.lost_records, Relaxed);
         metrics.written_lsn.store(recovered.next_lsn.previous().get(), Relaxed);
         metrics.synced_lsn.store(recovered.synced_lsn.get(), Relaxed);
         let queue = Arc::new(Queue::new(Arc::clone(&metrics)));
-        let directory = disk.path().to_path_buf();
         let report = recovered.report.clone();
-        let thread = start(disk, options, metrics, &queue, recovered)?;
+        let thread = start(Arc::clone(&disk), options, metrics, &queue, recovered)?;
         let running = Mutex::new(Some(Running { thread, _lock: lock }));
-        Ok((Self { directory, queue, running }, report))
+        Ok((Self { disk, queue, running }, report))
     }
 
     /// Appends a record. Returns when the mode's promise holds for it.
@@ -147,6 +148,27 @@ impl WalWriter {
         completion.wait()
     }
 
+    /// Begins a snapshot of everything committed so far. `at_cut` is called with the number of its last record, on the
+    /// log's writer thread, when all before was applied and nothing after: there the caller notes what is live. It must
+    /// not block. The segment ends here, which writers wait for as they do at the end of each segment.
+    ///
+    /// # Errors
+    /// [`StorageError::DiskFull`]: there is no snapshot, and the log goes on. Otherwise as [`write`](Self::write).
+    pub fn snapshot(&self, at_cut: impl FnOnce(Lsn) + Send + 'static) -> StorageResult<SnapshotWriter> {
+        let (completer, completion) = Completion::channel();
+        let done = move |cut: StorageResult<_>| {
+            if let Ok(point) = &cut {
+                let point: &Point = point;
+                at_cut(point.lsn);
+            }
+            completer.complete(cut);
+        };
+        if let Err((request, reason)) = self.queue.push(Request::Cut { done: Box::new(done) }) {
+            request.fail(reason);
+        }
+        SnapshotWriter::create(Arc::clone(&self.disk), completion.wait()?)
+    }
+
     /// Commits what was submitted, syncs, seals the log and lets go of its directory. Later writes are refused; a
     /// second call does nothing.
     ///
@@ -168,7 +190,7 @@ impl WalWriter {
 
     /// The log's directory.
     pub fn wal_directory(&self) -> &Path {
-        &self.directory
+        self.disk.path()
     }
 }
 
@@ -182,7 +204,7 @@ impl Drop for WalWriter {
 
 impl fmt::Debug for WalWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WalWriter").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("WalWriter").field("directory", &self.disk.path()).finish_non_exhaustive()
     }
 }
 

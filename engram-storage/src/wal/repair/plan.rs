@@ -10,6 +10,7 @@ use crate::{
         layout::Layout,
         record::{self, HEADER_LEN, Place, WalEntryType},
         segment::SegmentHeader,
+        snapshot::{RejectedSnapshot, Snapshot, SnapshotInspection},
         walk::Segment,
     },
 };
@@ -29,8 +30,10 @@ pub(super) enum Action {
     Copy { source: Segment, header: SegmentHeader, gaps: Vec<Gap> },
     /// Makes a segment that is missing: a header and a gap.
     Make { header: SegmentHeader, gap: Gap },
-    /// Takes away a segment that was begun and holds nothing: its header is damaged.
+    /// Takes away a segment that was begun and holds nothing (its header is damaged), or a snapshot that cannot be used.
     Remove,
+    /// Writes the snapshot anew, with what of it is whole.
+    Rewrite(Snapshot),
 }
 
 /// The bytes from `start` to `end` become a gap that ends with the record `lsn`.
@@ -46,7 +49,7 @@ impl Gap {
     pub(super) fn bytes(&self, log_id: u64, segment: SegmentId) -> Vec<u8> {
         let place = Place {
             log_id,
-            segment,
+            segment_low: segment.low(),
             lsn: self.lsn,
             synced_lsn: self.lsn,
             time_us: now_us(),
@@ -69,6 +72,7 @@ impl Gap {
 pub(super) struct Planner<'a> {
     disk: &'a dyn Disk,
     layout: &'a Layout,
+    snapshot: Option<&'a SnapshotInspection>,
     /// In the segments in which it is mended.
     damage: Vec<Damage>,
 }
@@ -76,8 +80,8 @@ pub(super) struct Planner<'a> {
 impl<'a> Planner<'a> {
     /// Records that are missing before a segment are declared lost at the end of the one before, where there is one: there
     /// is room for that, and none in front of the first record that is whole.
-    pub(super) fn new(disk: &'a dyn Disk, layout: &'a Layout, inspection: &Inspection) -> Self {
-        let mut planner = Self { disk, layout, damage: Vec::new() };
+    pub(super) fn new(disk: &'a dyn Disk, layout: &'a Layout, inspection: &'a Inspection) -> Self {
+        let mut planner = Self { disk, layout, snapshot: inspection.snapshot.as_ref(), damage: Vec::new() };
         for found in &inspection.damage {
             let damage = found.damage.clone();
             let before =
@@ -96,14 +100,14 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn steps(&self) -> StorageResult<Vec<Step>> {
-        let mut steps = Vec::new();
+        let mut steps = self.snapshots();
         let mut damaged: Vec<SegmentId> = self.damage().map(|damage| damage.segment).collect();
         damaged.sort_unstable();
         damaged.dedup();
         for id in damaged {
             let missing_before = self.damage().find(|damage| damage.segment == id && damage.end == 0);
-            let absent =
-                missing_before.filter(|_| id != SegmentId::FIRST && self.segment(id.previous()).is_none());
+            let absent = missing_before
+                .filter(|_| id != self.layout.base.segment && self.segment(id.previous()).is_none());
             let mut made_end = None;
             if let Some(damage) = absent {
                 let (step, end) = self.make(id, damage)?;
@@ -124,6 +128,25 @@ impl<'a> Planner<'a> {
         Ok(steps)
     }
 
+    /// What is done about snapshots: before the segments, since the log is read on one of them.
+    fn snapshots(&self) -> Vec<Step> {
+        let kept = |file: &str| Some(format!("{QUARANTINE}/{file}.{}", now_us()));
+        let remove = |rejected: &RejectedSnapshot| {
+            let file = rejected.file.clone();
+            Step { public: RepairStep { kept: kept(&file), file, declared_lost: 0 }, action: Action::Remove }
+        };
+        let damaged = self.snapshot.iter().filter(|snapshot| !snapshot.damage.is_empty());
+        let rewrite = damaged.zip(&self.layout.base.snapshot).map(|(found, snapshot)| Step {
+            public: RepairStep {
+                file: found.file.clone(),
+                kept: kept(&found.file),
+                declared_lost: found.lost_records,
+            },
+            action: Action::Rewrite(snapshot.clone()),
+        });
+        self.layout.base.rejected.iter().map(remove).chain(rewrite).collect()
+    }
+
     fn damage(&self) -> impl Iterator<Item = &Damage> {
         self.damage.iter()
     }
@@ -135,7 +158,7 @@ impl<'a> Planner<'a> {
     fn step(segment: SegmentId, declared_lost: u64, is_there: bool, action: Action) -> Step {
         let file = segment.file_name();
         let kept = is_there.then(|| format!("{QUARANTINE}/{file}.{}", now_us()));
-        Step { public: RepairStep { segment, file, kept, declared_lost }, action }
+        Step { public: RepairStep { file, kept, declared_lost }, action }
     }
 
     /// A copy of a segment, where there is something to close in it.
@@ -199,7 +222,7 @@ impl<'a> Planner<'a> {
             Some(end) => (id.previous(), end),
             None => (id.previous(), 2 * SECTOR_BYTES),
         };
-        if made >= id || self.segment(made).is_some() {
+        if made >= id || made < self.layout.base.segment || self.segment(made).is_some() {
             return Err(self.unrepairable(id, "records before it are missing, and no segment that held them"));
         }
         let gap = Gap { start: SECTOR_BYTES, end, lsn: damage.last_lsn };
@@ -222,7 +245,7 @@ impl<'a> Planner<'a> {
         let previous_end = match (made_end, before) {
             (Some(end), _) => end,
             (None, Some(before)) => self.repaired_end(before)?,
-            (None, None) if id == SegmentId::FIRST => 0,
+            (None, None) if id == self.layout.base.segment => 0,
             (None, None) => SECTOR_BYTES,
         };
         Ok(SegmentHeader {

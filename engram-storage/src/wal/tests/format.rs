@@ -102,7 +102,7 @@ fn each_log_has_a_number_of_its_own() {
 fn the_bytes_of_format_version_1_stay_what_they_are() {
     let place = record::Place {
         log_id: 0x1122_3344_5566_7788,
-        segment: SegmentId::FIRST,
+        segment_low: SegmentId::FIRST.low(),
         lsn: Lsn::new(2),
         synced_lsn: Lsn::FIRST,
         time_us: 3,

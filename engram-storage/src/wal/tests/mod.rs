@@ -11,6 +11,7 @@ mod operator;
 mod progress;
 mod queue;
 mod report;
+mod snapshots;
 mod space;
 mod spares;
 mod tail;

@@ -1,0 +1,208 @@
+//! Making a snapshot, and letting go of the log before it.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use super::{Snapshot, SnapshotHeader, SnapshotWalk, TEMPORARY, file_name, lsn_of, segment_low};
+use crate::{
+    StorageError, StorageResult,
+    disk::{Disk, DiskFile},
+    planted::{Defect, planted},
+    wal::{
+        Lsn, SECTOR_LEN, SegmentId, WalEntry,
+        committer::now_us,
+        record::{self, Place},
+    },
+};
+
+/// Written and synced in pieces of this size, so that no commit's sync has to wait for more than one of them.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// A place in the log where one segment ends and the next begins: all before it is durable.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::wal) struct Point {
+    pub(in crate::wal) log_id: u64,
+    pub(in crate::wal) lsn: Lsn,
+    pub(in crate::wal) segment: SegmentId,
+}
+
+/// A snapshot that is being written. Dropped before it is published, it is removed; the log stays as it is.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    disk: Arc<dyn Disk>,
+    header: SnapshotHeader,
+    file: Option<Box<dyn DiskFile>>,
+    buffer: Vec<u8>,
+    at: u64,
+    began: Instant,
+}
+
+/// What a snapshot came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotReport {
+    /// It holds what all records up to this one have come to.
+    pub lsn: Lsn,
+    /// Its file.
+    pub path: PathBuf,
+    /// Records in it.
+    pub records: u64,
+    /// The length of its file.
+    pub bytes: u64,
+    /// Segments and snapshots before it that were removed.
+    pub removed_files: u64,
+    /// Their length.
+    pub removed_bytes: u64,
+    /// How long it took.
+    pub took: std::time::Duration,
+}
+
+impl SnapshotWriter {
+    pub(in crate::wal) fn create(disk: Arc<dyn Disk>, point: Point) -> StorageResult<Self> {
+        let Point { log_id, lsn, segment } = point;
+        let (records, end, last_crc) = (0, SECTOR_LEN as u64, 0);
+        let header = SnapshotHeader { log_id, lsn, segment, records, end, last_crc, time_us: now_us() };
+        let name = temporary_name(lsn);
+        drop(disk.remove(&name)); // what an earlier try left
+        let file =
+            disk.create(&name).map_err(|e| StorageError::write("create", disk.path().join(&name), e))?;
+        let at = SECTOR_LEN as u64;
+        Ok(Self { disk, header, file: Some(file), buffer: Vec::new(), at, began: Instant::now() })
+    }
+
+    /// The place in the log that it is of: records up to this one go into it.
+    pub fn lsn(&self) -> Lsn {
+        self.header.lsn
+    }
+
+    /// Takes in a record that is live at [`lsn`](Self::lsn), with the number that it has in the log. The order is the
+    /// caller's.
+    ///
+    /// # Errors
+    /// [`StorageError::DiskFull`], [`StorageError::Io`]: the snapshot is of no use, the log is as it was.
+    pub fn append(&mut self, lsn: Lsn, entry: &WalEntry) -> StorageResult<()> {
+        debug_assert!(lsn <= self.header.lsn && !entry.entry_type.is_mark());
+        let place = Place {
+            log_id: self.header.log_id,
+            segment_low: segment_low(self.header.lsn),
+            lsn,
+            synced_lsn: self.header.lsn,
+            time_us: self.header.time_us,
+            previous_crc: self.header.last_crc,
+        };
+        self.header.last_crc = record::encode(&mut self.buffer, &place, entry.entry_type, &entry.payload);
+        self.header.records += 1;
+        if self.buffer.len() >= PIECE_BYTES {
+            self.write_piece()?;
+        }
+        Ok(())
+    }
+
+    /// Makes it durable, gives it its name, reads it again, and only then removes the segments and snapshots that it
+    /// stands for, the oldest first.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); [`StorageError::Corrupt`] when it does not read back as it was written. The log is
+    /// whole then, with or without the snapshot.
+    pub fn publish(mut self) -> StorageResult<SnapshotReport> {
+        self.write_piece()?;
+        self.header.end = self.at;
+        let header = self.header;
+        self.attempt("write", |file| file.write_all_at(&header.encode(), header.end))?;
+        self.attempt("write", |file| file.write_all_at(&header.encode(), 0))?;
+        // Invariant: bytes before name, name before anything that it stands for is removed.
+        if !planted(Defect::SnapshotNotSynced) {
+            self.attempt("sync", |file| file.sync())?;
+        }
+        let name = file_name(header.lsn);
+        self.attempt("rename", |_| self.disk.rename(&temporary_name(header.lsn), &name))?;
+        self.file = None;
+        if !planted(Defect::SnapshotDirectoryNotSynced) {
+            let io = |e| StorageError::io("sync the directory", self.disk.path(), e);
+            self.disk.sync_dir().map_err(io)?;
+        }
+        if !planted(Defect::SnapshotNotVerified) {
+            verify(&*self.disk, &name, &header)?;
+        }
+        let (removed_files, removed_bytes) = trim(&*self.disk, &header)?;
+        Ok(SnapshotReport {
+            lsn: header.lsn,
+            path: self.disk.path().join(name),
+            records: header.records,
+            bytes: header.end + SECTOR_LEN as u64,
+            removed_files,
+            removed_bytes,
+            took: self.began.elapsed(),
+        })
+    }
+
+    fn write_piece(&mut self) -> StorageResult<()> {
+        let (buffer, at) = (std::mem::take(&mut self.buffer), self.at);
+        self.attempt("write", |file| file.write_all_at(&buffer, at))?;
+        if !planted(Defect::SnapshotNotSynced) {
+            self.attempt("sync", |file| file.sync())?;
+        }
+        self.at += buffer.len() as u64;
+        self.buffer = buffer;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn attempt(
+        &self,
+        operation: &'static str,
+        action: impl FnOnce(&dyn DiskFile) -> std::io::Result<()>,
+    ) -> StorageResult<()> {
+        let Some(file) = &self.file else { return Err(StorageError::Closed) };
+        let path = || self.disk.path().join(temporary_name(self.header.lsn));
+        action(&**file).map_err(|e| StorageError::write(operation, path(), e))
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // Best effort, to give the space back: a leftover counts for nothing, and the next start removes it.
+            drop(self.disk.remove(&temporary_name(self.header.lsn)));
+        }
+    }
+}
+
+fn temporary_name(lsn: Lsn) -> String {
+    file_name(lsn) + TEMPORARY
+}
+
+/// Reads a snapshot under its name, as a start would.
+fn verify(disk: &dyn Disk, name: &str, header: &SnapshotHeader) -> StorageResult<()> {
+    let open = |e| StorageError::io("open", disk.path().join(name), e);
+    let file = Arc::from(disk.open(name).map_err(open)?);
+    let snapshot = Snapshot { name: name.to_owned(), file, header: *header };
+    match SnapshotWalk::new(disk, &snapshot).first_damage()? {
+        None => Ok(()),
+        Some(damage) => Err(damage.error(disk)),
+    }
+}
+
+/// Removes what a durable, whole snapshot stands for: the snapshots before it, then the segments before it, the oldest
+/// first. How many files, and how many bytes. A crash in between leaves files that no start looks at, and the next trim
+/// removes.
+pub(in crate::wal) fn trim(disk: &dyn Disk, header: &SnapshotHeader) -> StorageResult<(u64, u64)> {
+    let mut names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
+    names.sort_unstable(); // snapshots come before segments, each in order
+    let is_older = |name: &str| match (lsn_of(name), SegmentId::from_file_name(name)) {
+        (Some(lsn), _) => lsn < header.lsn,
+        (None, Some(segment)) => segment < header.segment,
+        (None, None) => false,
+    };
+    let (mut files, mut bytes) = (0, 0);
+    for name in names.iter().filter(|name| is_older(name)) {
+        let size = disk.open(name).and_then(|file| file.size()).unwrap_or_default();
+        match disk.remove(name) {
+            Ok(()) => (files, bytes) = (files + 1, bytes + size),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(StorageError::io("remove", disk.path().join(name), e)),
+        }
+    }
+    if files > 0 {
+        disk.sync_dir().map_err(|e| StorageError::io("sync the directory", disk.path(), e))?;
+    }
+    Ok((files, bytes))
+}
