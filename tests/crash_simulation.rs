@@ -11,7 +11,7 @@ mod random;
 mod simulation;
 
 use random::{count, seed};
-use simulation::{Crashes, cut_everywhere, live, live_weakly, play, rot};
+use simulation::{Crashes, cut_everywhere, live, live_weakly, play, rot, snapshot_on_a_bad_disk};
 
 /// Seeds that found a defect once; each is played by every part.
 const REGRESSIONS: [u64; 0] = [];
@@ -44,6 +44,11 @@ fn the_weak_modes_lose_no_more_than_they_say() {
 }
 
 #[test]
+fn a_snapshot_that_the_disk_spoils_takes_nothing_with_it() {
+    until_enough(5, snapshot_on_a_bad_disk);
+}
+
+#[test]
 fn what_rots_is_refused_or_reported_and_never_another_memory() {
-    until_enough(10, rot);
+    until_enough(5, rot);
 }

@@ -23,6 +23,7 @@
 
 mod applied;
 mod audit;
+mod capture;
 mod confidence;
 mod embedding;
 mod episode;
@@ -61,5 +62,5 @@ pub use memory::Memory;
 pub use metadata::{MetaValue, Metadata};
 pub use recall::{Explanation, Hit, Mode, Query, Recall};
 pub use receipt::{Durability, Outcome, Receipt, ReceiptHandle};
-pub use store::{LogFailure, MemoryStore, StoreStatus, Writes};
+pub use store::{LogFailure, MemoryStore, SnapshotPolicy, SnapshotStatus, StoreStatus, Writes};
 pub use timeline::{Cursor, ListQuery, Page};

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -16,8 +16,9 @@ use dashmap::DashMap;
 use engram_storage::{Lsn, WalEntryType};
 
 use crate::{
-    Confidence, Embedding, IndexStatus, Memory, Mode, Outcome, Query, Recall, StoreError,
+    Confidence, Cursor, Embedding, IndexStatus, Memory, Mode, Outcome, Query, Recall, StoreError,
     applied::Applied,
+    capture::{Capture, Captured, PAGE_MEMORIES},
     fusion::{Found, Recency, fuse},
     index::{IndexSettings, Route},
     payload::{self, Config, Record, StoreRecord},
@@ -37,8 +38,9 @@ pub(crate) struct State {
     /// Held for one change, or for one question by words.
     words: RwLock<WordIndex<Arc<Memory>>>,
     pub(crate) timeline: Timeline,
-    /// Held while a record is applied: one at a time. Taken before any other lock here.
-    applying: Mutex<()>,
+    /// Held while a record is applied: one at a time. Taken before any other lock here. What a snapshot is collecting is
+    /// protected by it, too.
+    applying: Mutex<Option<Capture>>,
     /// The last record applied. Read before a question is answered: what it says was seen, was.
     applied: Applied,
     /// The first record that was applied without a log; `u64::MAX` when there is none.
@@ -93,7 +95,7 @@ impl State {
             vectors: VectorArena::new(config.dimension, config.precision, index),
             words: RwLock::new(WordIndex::new()),
             timeline: Timeline::default(),
-            applying: Mutex::new(()),
+            applying: Mutex::new(None),
             applied: Applied::default(),
             volatile_from: AtomicU64::new(u64::MAX),
         }
@@ -135,7 +137,7 @@ impl State {
     pub(crate) fn get_with_vector(&self, id: &str) -> Option<WithVector> {
         self.read_with_vector(id).unwrap_or_else(|Halfway| {
             // While this is held no change is between the two.
-            let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+            let _applying = self.applying();
             self.read_with_vector(id).unwrap_or(None)
         })
     }
@@ -158,8 +160,7 @@ impl State {
     ) -> Result<Outcome, StoreError> {
         let record =
             payload::decode(entry_type, payload).map_err(|reason| StoreError::Record { lsn, reason })?;
-        let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
-        self.apply_decoded(lsn, record)
+        self.apply_decoded(&mut self.applying(), lsn, record)
     }
 
     /// Applies a record that no log has taken, under the next number.
@@ -168,20 +169,73 @@ impl State {
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<(Lsn, Outcome), StoreError> {
-        let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut applying = self.applying();
         let lsn = self.applied_lsn().next();
         let record =
             payload::decode(entry_type, payload).map_err(|reason| StoreError::Record { lsn, reason })?;
         self.volatile_from.fetch_min(lsn.get(), SeqCst);
-        Ok((lsn, self.apply_decoded(lsn, record)?))
+        Ok((lsn, self.apply_decoded(&mut applying, lsn, record)?))
     }
 
-    fn apply_decoded(&self, lsn: Lsn, record: Record) -> Result<Outcome, StoreError> {
+    fn applying(&self) -> MutexGuard<'_, Option<Capture>> {
+        self.applying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that the log holds was applied: readers see up to here, whatever its last record was.
+    pub(crate) fn set_recovered(&self, lsn: Lsn) {
+        self.applied.set(lsn);
+    }
+
+    /// From now on what is live at `lsn`, the last record that was applied, is collected page by page.
+    pub(crate) fn begin_capture(&self, lsn: Lsn) {
+        *self.applying() = Some(Capture::new(lsn));
+    }
+
+    pub(crate) fn end_capture(&self) {
+        *self.applying() = None;
+    }
+
+    /// The next page of what is collected, which may be empty; nothing when all of it has come.
+    pub(crate) fn capture_page(&self) -> Option<Vec<Captured>> {
+        let mut applying = self.applying();
+        let capture = applying.as_mut()?;
+        let memories = self.timeline.next(capture.after(), PAGE_MEMORIES);
+        let after = memories.last().map(|memory| Cursor::of(memory));
+        let taken = memories.iter().filter(|memory| capture.takes(memory));
+        let mut page: Vec<Captured> = taken.map(|memory| self.captured(memory)).collect();
+        let is_last = after.is_none();
+        page.extend(capture.turn(after));
+        if is_last {
+            *applying = None;
+        }
+        Some(page).filter(|page| !is_last || !page.is_empty())
+    }
+
+    /// A memory with its vector; no change is under way.
+    fn captured(&self, memory: &Arc<Memory>) -> Captured {
+        let row = self.memories.get(memory.id()).and_then(|entry| entry.row);
+        let vector = row.and_then(|row| self.vectors.read(row)).map(|(_, vector)| vector);
+        Captured { memory: Arc::clone(memory), vector }
+    }
+
+    /// Keeps a memory that is about to go, if it is collected and its turn has not come.
+    fn keep(&self, capture: &mut Option<Capture>, memory: &Arc<Memory>) {
+        if let Some(capture) = capture.as_mut().filter(|capture| capture.misses(memory)) {
+            capture.set_aside(self.captured(memory));
+        }
+    }
+
+    fn apply_decoded(
+        &self,
+        capture: &mut Option<Capture>,
+        lsn: Lsn,
+        record: Record,
+    ) -> Result<Outcome, StoreError> {
         let outcome = match record {
-            Record::Store(record) => self.apply_store(lsn, record)?,
+            Record::Store(record) => self.apply_store(capture, lsn, record)?,
             Record::Forget { space, id } => {
                 check_space(lsn, &space)?;
-                self.apply_forget(&id)
+                self.apply_forget(capture, &id)
             }
             Record::Config(config) => {
                 check_config(lsn, config, self.config)?;
@@ -192,7 +246,12 @@ impl State {
         Ok(outcome)
     }
 
-    fn apply_store(&self, lsn: Lsn, record: StoreRecord) -> Result<Outcome, StoreError> {
+    fn apply_store(
+        &self,
+        capture: &mut Option<Capture>,
+        lsn: Lsn,
+        record: StoreRecord,
+    ) -> Result<Outcome, StoreError> {
         let (when, confidence) = check(lsn, &record, self.config)?;
         let before = self.memories.get(&record.id);
         let memory = Arc::new(Memory {
@@ -205,6 +264,9 @@ impl State {
             has_embedding: record.vector.is_some(),
         });
         // Nothing below fails: a record is applied whole.
+        if let Some(entry) = &before {
+            self.keep(capture, &entry.memory);
+        }
         let row =
             self.put_vector(before.as_ref().and_then(|entry| entry.row), record.vector.as_ref(), &memory);
         let doc = self.put_words(before.as_ref(), &memory);
@@ -254,8 +316,9 @@ impl State {
         }
     }
 
-    fn apply_forget(&self, id: &str) -> Outcome {
+    fn apply_forget(&self, capture: &mut Option<Capture>, id: &str) -> Outcome {
         let Some(entry) = self.memories.get(id) else { return Outcome::Unchanged };
+        self.keep(capture, &entry.memory);
         self.memories.remove(id);
         self.timeline.remove(&entry.memory);
         if let Some(row) = entry.row {

@@ -2,14 +2,21 @@
 
 mod in_flight;
 mod opening;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use engram_storage::{Lsn, MetricsSnapshot, RecoveryReport, StorageMetrics, WalEntry, WalWriter};
+use engram_storage::{
+    Lsn, MetricsSnapshot, RecoveryReport, SnapshotReport, StorageMetrics, WalEntry, WalWriter,
+};
 
-use self::in_flight::{Flight, InFlight};
+pub use self::snapshots::{SnapshotPolicy, SnapshotStatus};
+use self::{
+    in_flight::{Flight, InFlight},
+    snapshots::{Automatic, Snapshots},
+};
 use crate::{
     Durability, Embedding, Episode, IndexStatus, ListQuery, Memory, Outcome, Page, Precision, Query, Recall,
     Receipt, ReceiptHandle, StoreError,
@@ -34,8 +41,11 @@ pub enum LogFailure {
 
 /// All memories of one log, or of none. Shared by reference: any thread may use it.
 pub struct MemoryStore {
+    /// First of all, so that it ends before the log does.
+    automatic: Option<Automatic>,
+    snapshots: Option<Arc<Snapshots>>,
     /// Before the state, so that it is shut down before the state goes.
-    log: Option<WalWriter>,
+    log: Option<Arc<WalWriter>>,
     state: Arc<State>,
     metrics: Arc<StorageMetrics>,
     report: Option<RecoveryReport>,
@@ -46,6 +56,7 @@ pub struct MemoryStore {
     precision: Option<Precision>,
     index: IndexSettings,
     log_failure: LogFailure,
+    snapshot_policy: SnapshotPolicy,
 }
 
 /// The store at one moment.
@@ -69,6 +80,8 @@ pub struct StoreStatus {
     pub recovery: Option<RecoveryReport>,
     /// Whether a write would be acknowledged, and whether it would be durable.
     pub writes: Writes,
+    /// What was done about snapshots.
+    pub snapshots: SnapshotStatus,
 }
 
 /// What becomes of a write now.
@@ -88,6 +101,8 @@ impl MemoryStore {
     pub fn new(capacity: usize) -> Self {
         let config = Config { dimension: DIMENSION_DEFAULT, precision: Precision::default() };
         Self {
+            automatic: None,
+            snapshots: None,
             log: None,
             state: Arc::new(State::new(config, IndexSettings::default())),
             metrics: Arc::default(),
@@ -99,6 +114,7 @@ impl MemoryStore {
             precision: None,
             index: IndexSettings::default(),
             log_failure: LogFailure::default(),
+            snapshot_policy: SnapshotPolicy::default(),
         }
     }
 
@@ -199,6 +215,7 @@ impl MemoryStore {
             return handle;
         };
         let (state, log_failure) = (Arc::clone(&self.state), self.log_failure);
+        let due = self.automatic.as_ref().map(Automatic::due);
         log.submit_with(entry, move |entry, outcome| {
             let receipt = match outcome {
                 Ok(commit) => state
@@ -211,6 +228,9 @@ impl MemoryStore {
             };
             drop(flight);
             completer.complete(receipt);
+            if let Some(due) = due {
+                due.look();
+            }
         });
         handle
     }
@@ -292,6 +312,7 @@ impl MemoryStore {
             log,
             recovery: self.report.clone(),
             writes,
+            snapshots: self.snapshots.as_ref().map(|snapshots| snapshots.now()).unwrap_or_default(),
         }
     }
 
@@ -304,12 +325,29 @@ impl MemoryStore {
         self.log.as_ref().map_or(Ok(()), |log| Ok(log.sync()?))
     }
 
+    /// Takes a snapshot: a file of all memories as they are now, after which the log before it is removed, and with it
+    /// whatever was forgotten or replaced. Changes go on meanwhile, and wait for no more than the end of a segment. The
+    /// file is a backup, too.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] without a log; [`StoreError::Storage`] when it could not be written: the log is whole then.
+    pub fn snapshot(&self) -> Result<SnapshotReport, StoreError> {
+        let Some(snapshots) = &self.snapshots else {
+            let reason = "a store without a log has nothing to take a snapshot of".to_owned();
+            return Err(StoreError::Setting { reason });
+        };
+        snapshots.take()
+    }
+
     /// Commits what was submitted, syncs the log and closes it. Later changes are refused; reads go on. Dropping the
     /// store does the same, and only logs an error.
     ///
     /// # Errors
     /// [`StoreError::Storage`] when the last records could not be synced, or the log had failed before.
     pub fn close(&self) -> Result<(), StoreError> {
+        if let Some(snapshots) = self.snapshots.as_ref().filter(|it| it.is_worth_it_at_the_end()) {
+            drop(snapshots.take()); // what goes wrong was logged: the log has all
+        }
         self.log.as_ref().map_or(Ok(()), |log| Ok(log.shutdown()?))
     }
 }

@@ -64,6 +64,14 @@ impl Timeline {
         self.memories.write().unwrap_or_else(PoisonError::into_inner).remove(&Cursor::of(memory));
     }
 
+    /// The next memories after a place, or from the beginning.
+    pub(crate) fn next(&self, after: Option<&Cursor>, limit: usize) -> Vec<Arc<Memory>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let memories = self.memories.read().unwrap_or_else(PoisonError::into_inner);
+        let after = memories.range::<Cursor, _>((start, Bound::Unbounded));
+        after.take(limit).map(|(_, memory)| Arc::clone(memory)).collect()
+    }
+
     pub(crate) fn page(&self, query: &ListQuery) -> Result<Page, StoreError> {
         if query.limit == 0 || query.limit > limits::LIST_LIMIT_MAX {
             let max = limits::LIST_LIMIT_MAX;
@@ -95,7 +103,7 @@ impl Timeline {
 }
 
 impl Cursor {
-    fn of(memory: &Memory) -> Self {
+    pub(crate) fn of(memory: &Memory) -> Self {
         Self { when_us: memory.when.timestamp_micros(), id: Arc::clone(&memory.id) }
     }
 }

@@ -88,6 +88,11 @@ impl StorageMetrics {
         Lsn::new(self.synced_lsn.load(Relaxed))
     }
 
+    /// Bytes written to segments since the log was opened.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Relaxed)
+    }
+
     /// Whether the queue is half full or more: who appends now may soon have to wait for room. A hint for callers
     /// that must not block; it costs two loads.
     pub fn queue_is_crowded(&self) -> bool {

@@ -88,6 +88,9 @@ impl Client {
                     change
                 })
                 .collect();
+            if self.random.below(6) == 0 {
+                snapshot(store);
+            }
             sent += batch.len();
             self.uncertain.extend(batch.iter().cloned());
             let handles: Vec<_> = batch.iter().map(|change| change.submit(store)).collect();
@@ -149,6 +152,15 @@ impl Client {
                 .map(|c| format!("{c:?}").chars().take(60).collect::<String>())
                 .collect::<Vec<_>>(),
         );
+    }
+}
+
+/// A snapshot may fail, as the disk does; whether it does or not, nothing is lost.
+fn snapshot(store: &MemoryStore) {
+    if let Err(error) = store.snapshot()
+        && !matches!(error, StoreError::Storage(_))
+    {
+        panic!("{error}");
     }
 }
 

@@ -1,6 +1,9 @@
 //! Logs whose bytes change while nobody looks.
 
-use engram_core::{FsyncMode, StorageError, StoreError, storage::disk::SimDisk};
+use engram_core::{
+    Episode, FsyncMode, MemoryStore, StorageError, StoreError,
+    storage::disk::{SimDisk, SimFaults},
+};
 
 use super::{
     Crashes,
@@ -11,15 +14,24 @@ use crate::random::Random;
 
 const MEMORIES: u64 = 25;
 
+/// A store of so many memories, written by one who is careful.
+fn stored(disk: &SimDisk, random: &mut Random) -> MemoryStore {
+    let store = open(disk, FsyncMode::PerWrite).unwrap();
+    for n in 0..MEMORIES {
+        let content = format!("{n}: {}", "rot ".repeat(random.below(120) as usize));
+        store.store(Episode::text(format!("id {n}"), content)).unwrap();
+    }
+    store
+}
+
 /// One log, stopped or killed, of which bits flip, ranges are wiped and ends are cut off. A start refuses it, or shows
 /// what was there and reports what is not; never anything else.
 pub(crate) fn rot(seed: u64, crashes: &Crashes) {
     let mut random = Random::new(seed);
     let disk = SimDisk::new(seed);
-    let store = open(&disk, FsyncMode::PerWrite).unwrap();
-    for n in 0..MEMORIES {
-        let content = format!("{n}: {}", "rot ".repeat(random.below(120) as usize));
-        store.store(engram_core::Episode::text(format!("id {n}"), content)).unwrap();
+    let store = stored(&disk, &mut random);
+    if random.below(2) == 0 {
+        store.snapshot().unwrap();
     }
     let written = contents(&store);
     // Killed, it has no witness for its end: the last record may go as a torn one.
@@ -63,6 +75,28 @@ pub(crate) fn rot(seed: u64, crashes: &Crashes) {
             !is_bit || missing.is_none_or(|missing| missing <= 1),
             "{context}: one bit takes {missing:?}"
         );
+    }
+}
+
+/// A snapshot on a disk that writes other bits than it is told, and says nothing. What it stands for is let go of only
+/// when it is whole: nothing is lost by it, then or after a crash.
+pub(crate) fn snapshot_on_a_bad_disk(seed: u64, crashes: &Crashes) {
+    let mut random = Random::new(seed);
+    let disk = SimDisk::new(seed);
+    let store = stored(&disk, &mut random);
+    let written = contents(&store);
+    for round in 0..4 {
+        disk.set_faults(SimFaults { flips_write_one_in: 1 + random.below(3), ..SimFaults::default() });
+        drop(store.snapshot()); // it may be refused, or not
+        disk.set_faults(SimFaults::default());
+        let found = SimDisk::new(seed);
+        for name in disk.file_names() {
+            found.plant(&name, disk.read(&name).unwrap_or_default());
+        }
+        crashes.add();
+        let context = format!("snapshot on a bad disk, seed {seed}, round {round}");
+        let store = open(&found, FsyncMode::PerWrite).unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert!(contents(&store) == written, "{context}: {}", store.status().recovery.unwrap());
     }
 }
 

@@ -7,7 +7,10 @@ use engram_storage::{
     disk::{Disk, RealDisk},
 };
 
-use super::{LogFailure, MemoryStore, encode};
+use super::{
+    LogFailure, MemoryStore, SnapshotPolicy, encode,
+    snapshots::{Automatic, Snapshots},
+};
 use crate::{
     FsyncMode, IndexMode, Precision, RecallTarget, StoreError,
     embedding::DIMENSION_MAX,
@@ -62,6 +65,16 @@ impl MemoryStore {
         Ok(self)
     }
 
+    /// With snapshots that are taken by themselves.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] when the store is in use.
+    pub fn with_snapshots(mut self, policy: SnapshotPolicy) -> Result<Self, StoreError> {
+        self.snapshot_policy = policy;
+        self.set_up(self.state.config())?;
+        Ok(self)
+    }
+
     /// What becomes of writes when the log fails.
     #[must_use]
     pub fn on_log_failure(self, log_failure: LogFailure) -> Self {
@@ -105,10 +118,19 @@ impl MemoryStore {
             }
             store.state.apply(header.lsn, header.entry_type, payload).map(drop)
         })?;
+        store.state.set_recovered(report.last_lsn);
+        let log = Arc::new(log);
+        let (state, metrics) = (Arc::clone(&store.state), Arc::clone(&store.metrics));
+        let snapshots =
+            Arc::new(Snapshots::new(Arc::clone(&log), state, metrics, store.snapshot_policy, &report));
         store.log = Some(log);
         store.report = Some(report);
         store.recovered = store.state.count();
         store.write_config()?;
+        if store.snapshot_policy != SnapshotPolicy::OnDemand {
+            store.automatic = Some(Automatic::start(Arc::clone(&snapshots))?);
+        }
+        store.snapshots = Some(snapshots);
         Ok(store)
     }
 

@@ -35,6 +35,8 @@ pub struct SimFaults {
     pub sync_fails_one_in: u64,
     /// Whether a sector that was being written when the power went may read as garbage.
     pub garbage_sectors: bool,
+    /// A write of which a bit is another one on the disk, and nothing says so.
+    pub flips_write_one_in: u64,
     /// The most bytes that all files together may have; 0 is no limit.
     pub capacity_bytes: u64,
 }
@@ -424,7 +426,14 @@ impl DiskFile for SimFile {
             (false, false) => buf.len(),
         };
         let taken = taken.min(buf.len()).min(room);
-        state.inodes[self.inode].write(&buf[..taken], offset as usize);
+        if taken > 0 && state.random.one_in(faults.flips_write_one_in) {
+            let mut flipped = buf[..taken].to_vec();
+            let bit = state.random.below(taken as u64 * 8) as usize;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            state.inodes[self.inode].write(&flipped, offset as usize);
+        } else {
+            state.inodes[self.inode].write(&buf[..taken], offset as usize);
+        }
         powered?;
         if full { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(taken) }
     }

@@ -7,6 +7,7 @@ use super::{
     layout::Layout,
     record::{WalEntryHeader, WalEntryType},
     recovery,
+    snapshot::{SnapshotStep, SnapshotWalk},
     walk::{LogWalk, Step},
 };
 use crate::{
@@ -89,7 +90,26 @@ impl WalReader {
         recovery::plan(&self.disk, &WalOptions { recovery: mode, on_progress, ..WalOptions::default() })
     }
 
-    /// All records in order, read as they are asked for. What a torn tail left is passed over; damage to what was
+    /// Shows each whole record of the snapshot that the log is read on, in its order; none without one.
+    ///
+    /// # Errors
+    /// As [`inspect`](Self::inspect), and what `visit` returns.
+    pub fn for_each_in_snapshot<E: From<StorageError>>(
+        &self,
+        mut visit: impl FnMut(&WalEntryHeader, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let layout = Layout::read(&*self.disk)?;
+        let Some(snapshot) = &layout.base.snapshot else { return Ok(()) };
+        let mut walk = SnapshotWalk::new(&*self.disk, snapshot);
+        while let Some(step) = walk.next()? {
+            if let SnapshotStep::Record(header) = step {
+                visit(&header, walk.payload())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// All records of the log in order, from where its snapshot ends, read as they are asked for. What a torn tail left is passed over; damage to what was
     /// acknowledged is an error in its place, after which the iterator goes on with the next whole record. After
     /// any other error it ends.
     pub fn iter(&self) -> WalIterator {

@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use super::{Snapshot, SnapshotHeader, SnapshotWalk, TEMPORARY, file_name, lsn_of, segment_low};
+use super::{
+    Snapshot, SnapshotDamage, SnapshotHeader, SnapshotWalk, TEMPORARY, file_name, lsn_of, segment_low,
+};
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, DiskFile},
@@ -96,7 +98,7 @@ impl SnapshotWriter {
         Ok(())
     }
 
-    /// Makes it durable, gives it its name, reads it again, and only then removes the segments and snapshots that it
+    /// Makes it durable, reads it again, gives it its name, makes that durable, and only then removes the segments and snapshots that it
     /// stands for, the oldest first.
     ///
     /// # Errors
@@ -112,15 +114,16 @@ impl SnapshotWriter {
         if !planted(Defect::SnapshotNotSynced) {
             self.attempt("sync", |file| file.sync())?;
         }
+        // Before it has a name, which another one may have: of the same place, and whole.
+        if !planted(Defect::SnapshotNotVerified) {
+            verify(&*self.disk, &temporary_name(header.lsn), &header)?;
+        }
         let name = file_name(header.lsn);
         self.attempt("rename", |_| self.disk.rename(&temporary_name(header.lsn), &name))?;
         self.file = None;
         if !planted(Defect::SnapshotDirectoryNotSynced) {
             let io = |e| StorageError::io("sync the directory", self.disk.path(), e);
             self.disk.sync_dir().map_err(io)?;
-        }
-        if !planted(Defect::SnapshotNotVerified) {
-            verify(&*self.disk, &name, &header)?;
         }
         let (removed_files, removed_bytes) = trim(&*self.disk, &header)?;
         Ok(SnapshotReport {
@@ -170,11 +173,21 @@ fn temporary_name(lsn: Lsn) -> String {
     file_name(lsn) + TEMPORARY
 }
 
-/// Reads a snapshot under its name, as a start would.
+/// Reads a snapshot as a start would, both of its headers too.
 fn verify(disk: &dyn Disk, name: &str, header: &SnapshotHeader) -> StorageResult<()> {
     let open = |e| StorageError::io("open", disk.path().join(name), e);
-    let file = Arc::from(disk.open(name).map_err(open)?);
+    let file: Arc<dyn DiskFile> = Arc::from(disk.open(name).map_err(open)?);
     let snapshot = Snapshot { name: name.to_owned(), file, header: *header };
+    for at in [0, header.end] {
+        let mut sector = [0; SECTOR_LEN];
+        let read = |e| StorageError::io("read", disk.path().join(name), e);
+        snapshot.file.read_full_at(&mut sector, at).map_err(read)?;
+        if sector != header.encode() {
+            let (file, end) = (name.to_owned(), at + SECTOR_LEN as u64);
+            let damage = SnapshotDamage { file, offset: at, end, reason: "snapshot header" };
+            return Err(damage.error(disk));
+        }
+    }
     match SnapshotWalk::new(disk, &snapshot).first_damage()? {
         None => Ok(()),
         Some(damage) => Err(damage.error(disk)),
