@@ -85,6 +85,14 @@ pub enum StorageError {
     /// Seals and gaps are the log's own. Nothing was written.
     #[error("a seal or a gap is written by the log alone: append a record of another type")]
     ReservedType,
+    /// A file that is no snapshot. Nothing was changed.
+    #[error("{} is no snapshot: {reason}", path.display())]
+    NoSnapshot {
+        /// The file.
+        path: PathBuf,
+        /// What was expected, and what came.
+        reason: String,
+    },
     /// Damage that a repair has no way to close. Nothing was changed.
     #[error("{} cannot be repaired: {reason}", path.display())]
     Unrepairable {

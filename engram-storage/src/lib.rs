@@ -43,6 +43,7 @@ pub use wal::{
     FailureHook, FsyncMode, HEADER_LEN, Inspection, Lsn, ProgressHook, QUEUE_BYTES_MAX, QUEUE_RECORDS_MAX,
     RECORD_LEN_MAX, RecoveryMode, RecoveryPlan, RecoveryProgress, RecoveryReport, RejectedSnapshot, Remains,
     RepairStep, SECTOR_LEN, SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SegmentId, SegmentInspection,
-    SnapshotDamage, SnapshotInspection, SnapshotLoaded, SnapshotReport, SnapshotWriter, WalEntry,
-    WalEntryHeader, WalEntryType, WalIterator, WalOptions, WalReader, WalRecord, WalRepair, WalWriter,
+    SnapshotDamage, SnapshotInspection, SnapshotLoaded, SnapshotReport, SnapshotRestore, SnapshotWriter,
+    WalEntry, WalEntryHeader, WalEntryType, WalIterator, WalOptions, WalReader, WalRecord, WalRepair,
+    WalWriter,
 };

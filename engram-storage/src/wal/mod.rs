@@ -39,7 +39,9 @@ pub use recovery::RecoveryPlan;
 pub use repair::{RepairStep, WalRepair};
 pub use report::{Damage, RecoveryProgress, RecoveryReport, SnapshotLoaded};
 pub use segment::{SEGMENT_BYTES_DEFAULT, SEGMENT_BYTES_MIN, SegmentId};
-pub use snapshot::{RejectedSnapshot, SnapshotDamage, SnapshotInspection, SnapshotReport, SnapshotWriter};
+pub use snapshot::{
+    RejectedSnapshot, SnapshotDamage, SnapshotInspection, SnapshotReport, SnapshotRestore, SnapshotWriter,
+};
 pub use writer::WalWriter;
 
 /// The unit in which a disk writes, in bytes. A commit group starts on a sector of its own, so that a power cut in

@@ -421,7 +421,7 @@ fn only_reading_is_possible(error: &StorageError) -> bool {
 }
 
 /// Tells this log's records from those of any other. Not a secret, and not 0.
-fn random_log_id() -> u64 {
+pub(super) fn random_log_id() -> u64 {
     // The standard library seeds each hasher from the operating system's random numbers.
     std::hash::RandomState::new().hash_one(now_us()) | 1
 }

@@ -2,10 +2,11 @@
 //!
 //! A snapshot is one file: a header, records in the frames of the log, each with the number that it has there, and the
 //! header once more. It says which segment the log goes on in. `write` makes one, `read` reads it, `base` says which one
-//! a log is read on.
+//! a log is read on, `restore` makes a log of one alone.
 
 mod base;
 mod read;
+mod restore;
 mod write;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub(super) use base::Base;
 pub use base::RejectedSnapshot;
 pub use read::{SnapshotDamage, SnapshotInspection};
 pub(super) use read::{SnapshotStep, SnapshotWalk};
+pub use restore::SnapshotRestore;
 pub(super) use write::{Point, trim};
 pub use write::{SnapshotReport, SnapshotWriter};
 

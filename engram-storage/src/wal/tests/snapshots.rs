@@ -380,3 +380,69 @@ fn a_repair_writes_a_damaged_snapshot_anew() {
     let (found, report) = recovered(&disk, RecoveryMode::Strict).unwrap();
     assert_eq!((found.len(), report.lost_records), (live.len() - 1, 0));
 }
+
+#[test]
+fn a_log_is_made_of_a_snapshot_alone() {
+    let disk = SimDisk::new(12);
+    let live = lived(&disk, Some(39));
+    let keys = Keys::on(&disk);
+    keys.snapshot().unwrap();
+    drop(keys);
+    let name = snapshots(&disk).pop().unwrap();
+    let restore = || SnapshotRestore::on(Arc::new(disk.clone()), name.clone()).unwrap();
+    let mut cut_at = 0;
+    loop {
+        let new = SimDisk::new(13);
+        new.power_off_after(cut_at);
+        let restored = restore().run(&(Arc::new(new.clone()) as Arc<dyn Disk>));
+        new.crash(cut_at);
+        match recovered(&new, RecoveryMode::SkipCorrupt) {
+            Ok((found, report)) if report.snapshot.is_some() => assert_eq!(found, live, "cut at {cut_at}"),
+            // Nothing was there yet.
+            Ok((found, report)) => {
+                assert!(found.is_empty() && report.segments == 0 && restored.is_err(), "{cut_at}: {report}");
+            }
+            Err(error) => assert!(restored.is_err(), "cut at {cut_at}: {error}"),
+        }
+        if restored.is_ok() {
+            break;
+        }
+        cut_at += 1;
+    }
+    assert!(cut_at > 8, "{cut_at}");
+    let new: Arc<dyn Disk> = Arc::new(SimDisk::new(14));
+    let report = restore().run(&new).unwrap();
+    assert_eq!((report.lsn, report.records), (Lsn::new(41), 4));
+    let log_id = |disk: Arc<dyn Disk>| WalReader::open(disk).inspect().unwrap().log_id;
+    assert_ne!(log_id(Arc::clone(&new)), log_id(Arc::new(disk.clone())));
+    let refused = restore().run(&new).unwrap_err().to_string();
+    assert!(refused.contains("restore into a directory that is new"), "{refused}");
+    let keys = Keys::open(Arc::clone(&new), small(FsyncMode::PerBatch)).unwrap();
+    assert_eq!(keys.live(), live);
+    keys.put(9, "goes on").unwrap();
+    drop(keys);
+    assert_eq!(WalReader::open(new).inspect().unwrap().last_lsn, Lsn::new(42));
+}
+
+#[test]
+fn what_is_no_whole_snapshot_is_not_restored() {
+    let disk = SimDisk::new(15);
+    lived(&disk, Some(39));
+    let name = snapshots(&disk).pop().unwrap();
+    let bytes = disk.read(&name).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[SECTOR_LEN + HEADER_LEN + 3] ^= 4;
+    for (spoilt, expected) in [
+        (bytes[..700].to_vec(), "is damaged"),
+        (flipped, "payload checksum"),
+        (Vec::new(), "is no snapshot"),
+        (b"something else".repeat(100), "is no snapshot"),
+    ] {
+        disk.plant("backup", spoilt);
+        let refused =
+            SnapshotRestore::on(Arc::new(disk.clone()), "backup".to_owned()).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+    let missing = SnapshotRestore::open("/nowhere/at/all.snap").unwrap_err().to_string();
+    assert!(missing.contains("/nowhere/at"), "{missing}");
+}
