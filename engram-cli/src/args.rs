@@ -15,7 +15,7 @@ use engram_core::{FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
 
 use crate::{
     crashtest::CrashtestArgs,
-    operator::{RecoverArgs, RepairArgs, VerifyArgs, WalVerb},
+    operator::{RecoverArgs, RepairArgs, RestoreArgs, SnapshotArgs, VerifyArgs, WalVerb},
 };
 
 /// A durable memory server for AI agents and applications.
@@ -91,6 +91,10 @@ pub(crate) enum Verb {
     Recover(RecoverArgs),
     /// Make a damaged log sound again, without what is lost.
     Repair(RepairArgs),
+    /// Write all memories into one file, a backup, and remove the log before it.
+    Snapshot(SnapshotArgs),
+    /// Make a new data directory from a snapshot.
+    Restore(RestoreArgs),
     /// Kill a server under load, again and again, and check that nothing acknowledged is lost.
     Crashtest(CrashtestArgs),
 }
@@ -137,6 +141,11 @@ pub(crate) struct StartArgs {
     /// (damaged records are skipped and reported, up to 1 % of all)
     #[arg(long, value_name = "MODE", default_value = "skip-corrupt", env = "ENGRAM_RECOVERY")]
     pub(crate) recovery: RecoveryMode,
+
+    /// Take a snapshot whenever the log since the last one is longer than this many bytes, and than that snapshot: the
+    /// log before it is removed, and with it what was forgotten or replaced. 0 takes none unless it is asked for
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20, env = "ENGRAM_SNAPSHOT_LOG_BYTES")]
+    pub(crate) snapshot_log_bytes: u64,
 
     /// What to do when the log fails while running
     #[arg(long, value_name = "POLICY", default_value = "exit", env = "ENGRAM_ON_WAL_FAILURE")]

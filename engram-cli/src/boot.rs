@@ -65,7 +65,7 @@ fn with_settings(store: MemoryStore, config: &StartConfig) -> Result<MemoryStore
     if let Some(precision) = config.precision {
         store = store.with_precision(precision)?;
     }
-    store.with_index(config.index)?.with_recall_target(config.recall_target)
+    store.with_snapshots(config.snapshots)?.with_index(config.index)?.with_recall_target(config.recall_target)
 }
 
 fn open_directory(path: &Path) -> Result<RealDisk, Failure> {
@@ -111,6 +111,20 @@ fn summarise(memories: usize, report: &RecoveryReport) {
     } else {
         info!("recovered {} from {}", count(memories, "memory", "memories"), describe(report));
     }
+    for rejected in &report.rejected_snapshots {
+        warn!(
+            "{} cannot be used ({}); the log was read on what comes before it, and nothing is missing. It is kept in \
+             quarantine/",
+            rejected.file, rejected.reason
+        );
+    }
+    if let Some(snapshot) = report.snapshot.as_ref().filter(|snapshot| !snapshot.damage.is_empty()) {
+        warn!(
+            "the snapshot is damaged in {}: {} lost, it is kept in quarantine/ (see GET /v1/status)",
+            count(snapshot.damage.len(), "place", "places"),
+            count(snapshot.lost_records, "memory is", "memories are"),
+        );
+    }
     if report.damaged_ranges > 0 {
         warn!(
             "the log is damaged in {}: {} lost, {} kept in quarantine/ (see GET /v1/status)",
@@ -133,7 +147,14 @@ fn summarise(memories: usize, report: &RecoveryReport) {
 fn describe(report: &RecoveryReport) -> String {
     let RecoveryReport { records, bytes, took, torn_bytes, copied_records, clean, .. } = report;
     let took_ms = took.as_secs_f64() * 1e3;
-    let rate = *records as f64 / took.as_secs_f64().max(1e-6);
+    let (in_snapshot, snapshot_bytes) =
+        report.snapshot.as_ref().map_or((0, 0), |snapshot| (snapshot.records, snapshot.bytes));
+    let (records, bytes) = (records + in_snapshot, bytes + snapshot_bytes);
+    let rate = records as f64 / took.as_secs_f64().max(1e-6);
+    let snapshot = match &report.snapshot {
+        Some(snapshot) => format!(", {} of them from a snapshot up to LSN {}", in_snapshot, snapshot.lsn),
+        None => String::new(),
+    };
     let stop = if *clean { "a clean stop" } else { "a kill or crash" };
     let torn = match torn_bytes {
         0 => String::new(),
@@ -147,7 +168,7 @@ fn describe(report: &RecoveryReport) -> String {
         records => format!(", synced the last {} again", count(*records, "record", "records")),
     };
     format!(
-        "{} of {bytes} bytes in {took_ms:.1} ms ({rate:.0} records/s) after {stop}{torn}{copied}",
-        count(*records, "record", "records"),
+        "{} of {bytes} bytes{snapshot} in {took_ms:.1} ms ({rate:.0} records/s) after {stop}{torn}{copied}",
+        count(records, "record", "records"),
     )
 }

@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use engram_core::{DIMENSION_MAX, FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
+use engram_core::{
+    DIMENSION_MAX, FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode, SnapshotPolicy,
+};
 use tokio::net::lookup_host;
 use tracing_subscriber::EnvFilter;
 
@@ -30,6 +32,7 @@ pub(crate) struct StartConfig {
     pub(crate) fsync: FsyncMode,
     pub(crate) recovery: RecoveryMode,
     pub(crate) on_wal_failure: WalFailurePolicy,
+    pub(crate) snapshots: SnapshotPolicy,
     /// At least 1.
     pub(crate) capacity: usize,
     /// Nothing: the store's own.
@@ -55,6 +58,10 @@ impl StartConfig {
             listen: args.listen,
             fsync: args.fsync,
             recovery: args.recovery,
+            snapshots: match args.snapshot_log_bytes {
+                0 => SnapshotPolicy::OnDemand,
+                bytes => SnapshotPolicy::LogBytes(bytes),
+            },
             on_wal_failure: args.on_wal_failure,
             capacity: args.capacity,
             dimension: args.dimension,

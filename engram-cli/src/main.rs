@@ -8,7 +8,7 @@
 //!   ears and its voice, [`files`] the room it has, [`count`] its grammar;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems;
-//! - [`operator`] is what an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, and
+//! - [`operator`] is what an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot`, `restore`, and
 //!   [`recovery_view`] what they and the server say of a recovery;
 //! - [`crashtest`] is `engram crashtest`, which runs the server as a user would, and kills it.
 
@@ -43,6 +43,8 @@ fn main() -> ExitCode {
         Verb::Wal(verb) => operator::wal(&verb),
         Verb::Recover(args) => operator::recover(&args),
         Verb::Repair(args) => operator::repair(&args),
+        Verb::Snapshot(args) => operator::snapshot(&args),
+        Verb::Restore(args) => operator::restore(&args),
         Verb::Crashtest(args) => crashtest::run(&args),
     };
     match outcome {

@@ -11,7 +11,7 @@ use std::{
 
 use engram_core::{
     Embedding, Episode, ListQuery, Lsn, Memory, MemoryStore, Page, Query, Recall, Receipt, ReceiptHandle,
-    StoreError, StoreStatus,
+    StoreError, StoreStatus, storage::SnapshotReport,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -174,6 +174,12 @@ impl MemoryService {
     pub(crate) async fn sync(&self) -> Result<(), StoreError> {
         let store = Arc::clone(&self.store);
         off_the_runtime(move || store.sync()).await
+    }
+
+    /// Takes a snapshot: see [`MemoryStore::snapshot`].
+    pub(crate) async fn snapshot(&self) -> Result<SnapshotReport, StoreError> {
+        let store = Arc::clone(&self.store);
+        off_the_runtime(move || store.snapshot()).await
     }
 
     /// Syncs and closes the log: see [`MemoryStore::close`].

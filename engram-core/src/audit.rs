@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
-use engram_storage::{WalEntryType, WalRecord};
+use engram_storage::{Lsn, WalEntryType, WalRecord};
 
 use crate::{
     Confidence, Metadata, Precision, StoreError,
@@ -69,9 +69,21 @@ impl LogAudit {
     /// # Errors
     /// [`StoreError::Record`] for one that a start could not read. The audit can go on after it.
     pub fn read(&mut self, record: &WalRecord) -> Result<Change, StoreError> {
-        let lsn = record.lsn();
-        let decoded = payload::decode(record.entry_type(), &record.payload)
-            .map_err(|reason| StoreError::Record { lsn, reason })?;
+        self.read_payload(record.lsn(), record.entry_type(), &record.payload)
+    }
+
+    /// The next record, as its parts: those of a snapshot come first.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_payload(
+        &mut self,
+        lsn: Lsn,
+        entry_type: WalEntryType,
+        payload: &[u8],
+    ) -> Result<Change, StoreError> {
+        let decoded =
+            payload::decode(entry_type, payload).map_err(|reason| StoreError::Record { lsn, reason })?;
         self.config = self.config.or_else(|| Config::of_first(&decoded));
         match decoded {
             Record::Store(store) => {

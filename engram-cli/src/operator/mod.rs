@@ -1,6 +1,6 @@
-//! What an operator asks of a log: `engram verify`, `wal`, `recover --report` and `repair`.
+//! What an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot` and `restore`.
 //!
-//! All but `repair` read a directory that a server may be running on, without its lock, and change nothing in it.
+//! The first three read a directory that a server may be running on, without its lock, and change nothing in it.
 //! From the top down: a module a verb; [`inspection`] is what a look at a log found, for people and for programs;
 //! [`output`] is where results go.
 
@@ -8,6 +8,8 @@ mod inspection;
 mod output;
 mod recover;
 mod repair;
+mod restore;
+mod snapshot;
 mod verify;
 mod wal;
 
@@ -24,14 +26,18 @@ use engram_core::{
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-pub(crate) use self::{recover::RecoverArgs, repair::RepairArgs, verify::VerifyArgs, wal::WalVerb};
+pub(crate) use self::{
+    recover::RecoverArgs, repair::RepairArgs, restore::RestoreArgs, snapshot::SnapshotArgs,
+    verify::VerifyArgs, wal::WalVerb,
+};
 use crate::{
     config::LOG_DIRECTORY,
     exit::{Exit, Failure},
 };
 
 pub(crate) use self::{
-    recover::run as recover, repair::run as repair, verify::run as verify, wal::run as wal,
+    recover::run as recover, repair::run as repair, restore::run as restore, snapshot::run as snapshot,
+    verify::run as verify, wal::run as wal,
 };
 
 /// Where the store is.
@@ -81,8 +87,11 @@ impl DataDir {
 }
 
 fn holds_segments(directory: &Path) -> bool {
-    let is_segment =
-        |name: &str| name.starts_with("wal-") && Path::new(name).extension() == Some("log".as_ref());
+    let has_extension = |name: &str, it: &str| Path::new(name).extension() == Some(it.as_ref());
+    let is_segment = |name: &str| {
+        (name.starts_with("wal-") && has_extension(name, "log"))
+            || (name.starts_with("snapshot-") && has_extension(name, "snap"))
+    };
     directory.read_dir().is_ok_and(|entries| {
         entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_segment))
     })

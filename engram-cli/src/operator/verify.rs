@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use engram_core::{
     LogAudit, StorageError, StoreError,
-    storage::{Inspection, WalReader},
+    storage::{Inspection, WalEntryHeader, WalReader},
 };
 use serde::Serialize;
 
@@ -111,6 +111,15 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), Failure> {
 impl Deep {
     fn look(reader: &WalReader) -> Result<Self, Failure> {
         let (mut audit, mut deep) = (LogAudit::new(), Self::default());
+        let in_snapshot = |header: &WalEntryHeader, payload: &[u8]| {
+            if let Err(StoreError::Record { lsn, reason }) =
+                audit.read_payload(header.lsn, header.entry_type, payload)
+            {
+                deep.unreadable.push(Unreadable { lsn: lsn.get(), reason });
+            }
+            Ok::<(), StorageError>(())
+        };
+        reader.for_each_in_snapshot(in_snapshot).map_err(of_reading)?;
         for record in reader {
             match record {
                 Ok(record) => {

@@ -2,7 +2,9 @@
 
 use clap::Subcommand;
 use engram_core::{
-    Change, Confidence, LogAudit, Lsn, Metadata, StorageError, chrono::SecondsFormat, storage::WalRecord,
+    Change, Confidence, LogAudit, Lsn, Metadata, StorageError,
+    chrono::SecondsFormat,
+    storage::{WalEntryHeader, WalRecord},
 };
 use serde::Serialize;
 
@@ -125,6 +127,12 @@ fn dump(args: &DumpArgs) -> Result<(), Failure> {
     let (reader, bar) = args.data_dir.reader()?;
     bar.finish_and_clear();
     let (mut output, mut audit) = (Output::new(), LogAudit::new());
+    // What the store was made with may stand there alone; `verify --deep` says what is wrong there.
+    let in_snapshot = |header: &WalEntryHeader, payload: &[u8]| {
+        drop(audit.read_payload(header.lsn, header.entry_type, payload));
+        Ok::<(), StorageError>(())
+    };
+    reader.for_each_in_snapshot(in_snapshot).map_err(of_reading)?;
     let (mut printed, mut is_damaged) = (0, false);
     for step in &reader {
         let written = match step {

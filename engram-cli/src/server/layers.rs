@@ -25,6 +25,9 @@ pub(crate) const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a batch may take.
 pub(crate) const BATCH_TIME_MAX: Duration = Duration::from_mins(2);
 
+/// How long a snapshot may take. One that takes longer is taken all the same.
+pub(crate) const SNAPSHOT_TIME_MAX: Duration = Duration::from_mins(30);
+
 /// Answers when a handler does not. A write that was submitted by then may still be stored.
 pub(crate) async fn limit_time(State(time_max): State<Duration>, request: Request, next: Next) -> Response {
     timeout(time_max, next.run(request)).await.unwrap_or_else(|_| {

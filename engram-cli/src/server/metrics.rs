@@ -155,6 +155,18 @@ impl Collector for StoreCollector {
         to.gauge("log_durable_lag_records", "Records that a power loss could take now", lag)?;
         to.gauge("log_poisoned", "1 when a failure has ended writing", u64::from(log.poisoned))?;
         to.gauge("log_disk_full", "1 while writes are refused for want of space", u64::from(log.disk_full))?;
+        let snapshots = &status.snapshots;
+        to.counter("snapshots", "Snapshots taken", snapshots.taken)?;
+        to.counter("snapshots_failed", "Snapshots that could not be taken", snapshots.failed)?;
+        let last = snapshots.last.as_ref();
+        to.gauge(
+            "snapshot_lsn",
+            "The last record that the last snapshot stands for",
+            last.map_or(0, |it| it.lsn.get()),
+        )?;
+        to.gauge("snapshot_bytes", "Bytes of the last snapshot", last.map_or(0, |it| it.bytes))?;
+        let since = snapshots.log_bytes;
+        to.gauge("log_bytes_since_snapshot", "Bytes of log that the next start reads", since)?;
         let recovered = log.recovered_records;
         to.gauge("log_recovered_records", "Records replayed at the start", recovered)?;
         let skipped = log.skipped_records;

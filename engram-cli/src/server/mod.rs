@@ -21,6 +21,7 @@ mod problem;
 mod recall;
 mod refusal;
 mod router;
+mod snapshot;
 mod state;
 mod status;
 
@@ -53,6 +54,7 @@ use tokio_io_timeout::TimeoutStream;
 use tracing::{debug, warn};
 
 pub(crate) use router::router;
+pub(crate) use snapshot::SnapshotView;
 pub(crate) use state::App;
 
 use crate::count::count;

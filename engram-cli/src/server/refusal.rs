@@ -37,9 +37,11 @@ impl From<StoreError> for Problem {
 fn of_storage(error: &StorageError) -> Problem {
     let code = match error {
         StorageError::DiskFull { .. } => Code::DiskFull,
-        StorageError::Io { .. } | StorageError::Poisoned { .. } | StorageError::WriterPanicked => {
-            Code::LogFailed
-        }
+        // A snapshot that does not read back as it was written: the disk's affair, and nothing is lost by it.
+        StorageError::Corrupt { .. }
+        | StorageError::Io { .. }
+        | StorageError::Poisoned { .. }
+        | StorageError::WriterPanicked => Code::LogFailed,
         StorageError::ReadOnly { .. } => Code::ReadOnly,
         StorageError::Closed => Code::ShuttingDown,
         _ => return of_defect(error),

@@ -18,10 +18,10 @@ use super::{
     batch,
     extract::Ready,
     health,
-    layers::{BATCH_TIME_MAX, REQUEST_TIME_MAX, answer_panic, limit_time, measure},
+    layers::{BATCH_TIME_MAX, REQUEST_TIME_MAX, SNAPSHOT_TIME_MAX, answer_panic, limit_time, measure},
     memories, metrics,
     problem::{Code, Problem},
-    recall,
+    recall, snapshot,
     state::App,
     status,
 };
@@ -40,10 +40,12 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/v1/recall", post(recall::post));
     // "batch" is an id like any other, too: what has it is read and written where batches are posted.
     let batch = Router::new().route("/v1/memories/batch", memory.post(batch::post));
+    let snapshots = Router::new().route("/v1/snapshot", post(snapshot::post));
     let limited =
         |routes: Router<Arc<App>>, time_max: Duration| routes.layer(from_fn_with_state(time_max, limit_time));
     limited(single, REQUEST_TIME_MAX)
         .merge(limited(batch, BATCH_TIME_MAX))
+        .merge(limited(snapshots, SNAPSHOT_TIME_MAX))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(answer_panic))

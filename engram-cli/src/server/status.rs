@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use engram_core::{IndexStatus, Route, StoreStatus, Writes, chrono::SecondsFormat, storage::MetricsSnapshot};
+use engram_core::{
+    IndexStatus, Route, SnapshotStatus, StoreStatus, Writes, chrono::SecondsFormat, storage::MetricsSnapshot,
+};
 use serde::Serialize;
 
-use super::{extract::Ready, state::App};
+use super::{extract::Ready, snapshot::SnapshotView, state::App};
 use crate::recovery_view::RecoveryView;
 
 /// The answer to `GET /v1/status`.
@@ -24,6 +26,7 @@ pub(crate) struct StatusView {
     /// The last change that readers see.
     applied_lsn: u64,
     log: LogView,
+    snapshots: SnapshotsView,
     recovery: Option<RecoveryView>,
 }
 
@@ -69,10 +72,44 @@ struct LogView {
     queue_bytes: u64,
 }
 
+/// What was done about snapshots since the start.
+#[derive(Debug, Serialize)]
+struct SnapshotsView {
+    /// The last one.
+    last: Option<SnapshotView>,
+    taken: u64,
+    failed: u64,
+    last_error: Option<String>,
+    /// Bytes of log since the last one, which the next start will read.
+    log_bytes: u64,
+}
+
+impl From<&SnapshotStatus> for SnapshotsView {
+    fn from(status: &SnapshotStatus) -> Self {
+        Self {
+            last: status.last.as_ref().map(SnapshotView::from),
+            taken: status.taken,
+            failed: status.failed,
+            last_error: status.last_error.clone(),
+            log_bytes: status.log_bytes,
+        }
+    }
+}
+
 /// `GET /v1/status`
 pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> Json<StatusView> {
-    let StoreStatus { count, capacity, dimension, precision, index, applied_lsn, log, recovery, writes } =
-        service.status();
+    let StoreStatus {
+        count,
+        capacity,
+        dimension,
+        precision,
+        index,
+        applied_lsn,
+        log,
+        recovery,
+        writes,
+        snapshots,
+    } = service.status();
     Json(StatusView {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: app.started.elapsed().as_secs(),
@@ -84,6 +121,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> J
         writes: name_of_writes(writes),
         applied_lsn: applied_lsn.get(),
         log: LogView::new(&app, &log),
+        snapshots: SnapshotsView::from(&snapshots),
         recovery: recovery.map(RecoveryView::from),
     })
 }
