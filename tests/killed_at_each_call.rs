@@ -22,7 +22,7 @@ use std::{
 
 use serde_json::json;
 use server::{Server, command};
-use traced::{Attached, SPARE, WRITER, thread};
+use traced::{Attached, SNAPSHOT, SPARE, WRITER, thread};
 
 /// By which the disk is changed, in the threads of the log.
 const CALLS: [&str; 6] = ["pwrite64", "fdatasync", "fsync", "openat", "rename", "unlink"];
@@ -92,6 +92,12 @@ fn after(changes: usize) -> Contents {
 
 /// Starts a server on what a kill has left: all that was acknowledged is there, and of what was under way all or nothing.
 fn check(data_dir: &Path, acknowledged: usize, context: &str) {
+    let next = (acknowledged + 1).min(SCRIPT.len());
+    check_one_of(data_dir, &[after(acknowledged), after(next)], context);
+}
+
+/// Starts a server, which must show one of these.
+fn check_one_of(data_dir: &Path, allowed: &[Contents], context: &str) {
     let server = Server::start(data_dir, &["--recovery", "torn-tail"]);
     let found: Contents = server
         .all_memories()
@@ -100,10 +106,9 @@ fn check(data_dir: &Path, acknowledged: usize, context: &str) {
             (memory["id"].as_str().unwrap().to_owned(), memory["content"].as_str().unwrap().to_owned())
         })
         .collect();
-    let next = (acknowledged + 1).min(SCRIPT.len());
     assert!(
-        found == after(acknowledged) || found == after(next),
-        "{context}: after {acknowledged} acknowledged changes there are {:?}",
+        allowed.contains(&found),
+        "{context}: there are {:?}",
         found
             .iter()
             .map(|(id, content)| format!("{id} {:.2} {}", content, content.len()))
@@ -153,6 +158,61 @@ fn killed_at_each_call_of_a_script_over_several_segments_and_of_the_stop_after_i
     for what in reached {
         assert!(!tried.contains(&format!("{what} 0")), "{what} was never made");
     }
+}
+
+#[test]
+fn killed_at_each_call_of_a_snapshot_and_of_the_removal_of_what_it_stands_for() {
+    if let Some(reason) = traced::cannot() {
+        return skip::because(reason);
+    }
+    let mut tried = Vec::new();
+    for call in CALLS {
+        let mut n = 0;
+        loop {
+            n += 1;
+            assert!(n < 200, "{call}: a snapshot that makes it has no end");
+            let directory = directory();
+            let (data_dir, trace) = (directory.path().join("data"), directory.path().join("trace"));
+            // The script writes more than twice as much.
+            let server = Server::start(&data_dir, &["--snapshot-log-bytes", "65536"]);
+            let kill = format!("{call}:signal=KILL:when={n}");
+            let strace = Attached::to(thread(server.pid(), SNAPSHOT), &CALLS.join(","), Some(&kill), &trace);
+            let acknowledged = SCRIPT.iter().take_while(|change| change.send(&server)).count();
+            let mut allowed = vec![after(acknowledged), after((acknowledged + 1).min(SCRIPT.len()))];
+            // Then one memory again and again, until a second snapshot has removed the first.
+            let mut again = ['y', 'x'].into_iter().cycle().map(|letter| Change::Store("h", letter));
+            while acknowledged == SCRIPT.len() && taken(&server).is_some_and(|taken| taken < 2) {
+                for change in again.by_ref().take(1) {
+                    let before = allowed[0].clone();
+                    change.apply(&mut allowed[0]);
+                    allowed[1] = if change.send(&server) { allowed[0].clone() } else { before };
+                }
+            }
+            let was_killed = taken(&server).is_none();
+            if was_killed {
+                let (status, log) = server.wait();
+                assert_eq!(status.signal(), Some(9), "{log}");
+            } else {
+                server.kill();
+            }
+            drop(strace);
+            check_one_of(&data_dir, &allowed, &format!("snapshot, {call} {n}"));
+            if !was_killed {
+                break;
+            }
+        }
+        tried.push(format!("{call} {}", n - 1));
+    }
+    println!("killed at: {}", tried.join(", "));
+    for what in ["pwrite64", "fdatasync", "fsync", "rename", "unlink"] {
+        assert!(!tried.contains(&format!("{what} 0")), "{what} was never made");
+    }
+}
+
+/// How many snapshots were taken; nothing when the server is gone.
+fn taken(server: &Server) -> Option<u64> {
+    let answer = server.try_get("/v1/status").filter(|answer| answer.status == 200)?;
+    answer.json()["snapshots"]["taken"].as_u64()
 }
 
 #[test]

@@ -201,6 +201,11 @@ impl Client {
         answer(self.agent.get(format!("{}{path}", self.url)).call().unwrap())
     }
 
+    /// Nothing when the connection breaks.
+    pub(crate) fn try_get(&self, path: &str) -> Option<Answer> {
+        self.agent.get(format!("{}{path}", self.url)).call().ok().map(answer)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Answer {
         self.try_delete(path).unwrap()
     }

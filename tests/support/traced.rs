@@ -8,6 +8,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use crate::server::Server;
@@ -17,6 +18,9 @@ pub(crate) const WRITER: &str = "engram-wal";
 
 /// The thread that makes the next segment ready.
 pub(crate) const SPARE: &str = "engram-spare";
+
+/// The thread that takes snapshots.
+pub(crate) const SNAPSHOT: &str = "engram-snapshot";
 
 /// strace, attached to one thread; let go when dropped.
 pub(crate) struct Attached {
@@ -29,16 +33,27 @@ pub(crate) fn cannot() -> Option<&'static str> {
     Command::new("strace").arg("-V").output().is_err().then_some("strace is not installed")
 }
 
-/// The thread of this name.
+/// The thread of this name. It gives itself its name when it first runs, which may still have to come.
 pub(crate) fn thread(process: u32, name: &str) -> u32 {
+    let until = Instant::now() + Duration::from_mins(1);
+    while Instant::now() < until {
+        if let Some(thread) = find_thread(process, name) {
+            return thread;
+        }
+        std::thread::yield_now();
+    }
+    panic!("process {process} has no thread {name}");
+}
+
+fn find_thread(process: u32, name: &str) -> Option<u32> {
     for task in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
         let task = task.unwrap();
         // A thread may end meanwhile.
         if fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name) {
-            return task.file_name().to_str().unwrap().parse().unwrap();
+            return Some(task.file_name().to_str().unwrap().parse().unwrap());
         }
     }
-    panic!("process {process} has no thread {name}");
+    None
 }
 
 impl Attached {

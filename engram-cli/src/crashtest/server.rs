@@ -18,6 +18,9 @@ use super::{emergency::Emergency, memories::DIMENSION};
 /// How long a start may take. It is far longer than any should, and counts as one that has failed.
 const START_TIME_MAX: Duration = Duration::from_mins(2);
 
+/// How much log there is between two snapshots.
+const SNAPSHOT_LOG_BYTES: u64 = 64 << 10;
+
 /// How servers are started.
 #[derive(Debug)]
 pub(super) struct Launcher {
@@ -57,6 +60,8 @@ impl Launcher {
         ]);
         command.args(["--fsync", &self.fsync.to_string(), "--dimension", &DIMENSION.to_string()]);
         command.args(["--recovery", "skip-corrupt", "--on-wal-failure", "exit"]);
+        // Again and again within a round, so that kills meet snapshots at every step.
+        command.args(["--snapshot-log-bytes", &SNAPSHOT_LOG_BYTES.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Ctrl-C in a terminal is for the test, which then ends the server.
         command.process_group(0);
