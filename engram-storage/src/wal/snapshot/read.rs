@@ -62,6 +62,8 @@ pub(in crate::wal) struct SnapshotWalk {
     records: u64,
     /// Damage that was passed since the last record.
     pending: Option<(u64, u64, &'static str)>,
+    /// Whether damage was told: it is why records are missing then.
+    damaged: bool,
     ended: bool,
 }
 
@@ -76,6 +78,7 @@ impl SnapshotWalk {
             previous_crc: Some(0),
             records: 0,
             pending: None,
+            damaged: false,
             ended: false,
         }
     }
@@ -148,6 +151,7 @@ impl SnapshotWalk {
 
     fn damage(&mut self) -> Option<SnapshotDamage> {
         let (offset, end, reason) = self.pending.take()?;
+        self.damaged = true;
         Some(SnapshotDamage { file: self.name.clone(), offset, end, reason })
     }
 
@@ -157,7 +161,8 @@ impl SnapshotWalk {
             return None;
         }
         let ends_right = self.previous_crc.is_none_or(|crc| crc == self.header.last_crc);
-        if self.records != self.header.records || !ends_right {
+        let some_are_missing = self.records != self.header.records && !self.damaged;
+        if some_are_missing || !ends_right {
             let end = self.header.end;
             self.pending.get_or_insert((self.scanner.position().min(end), end, "records are missing"));
         }
