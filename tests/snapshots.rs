@@ -105,7 +105,9 @@ fn a_server_takes_snapshots_by_itself_and_its_directory_stays_small() {
     let mut written = 0;
     let status = loop {
         let mut batch = batch.clone();
-        batch.iter_mut().for_each(|memory| memory["metadata"] = json!({"round": written}));
+        for memory in &mut batch {
+            memory["metadata"] = json!({"round": written});
+        }
         server.post("/v1/memories/batch", &json!(batch)).expect(200);
         written += 1;
         let status = server.get("/v1/status").expect(200)["snapshots"].clone();
