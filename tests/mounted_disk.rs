@@ -166,6 +166,36 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_space() {
     assert_eq!(Server::start(&data_dir, &[]).all_memories().len(), stored + 1);
 }
 
+#[test]
+fn a_snapshot_for_which_there_is_no_room_is_refused_and_loses_nothing() {
+    let (disk, directory) = match mount(seed()) {
+        Ok(mounted) => mounted,
+        Err(reason) => return skip::because(&reason),
+    };
+    let data_dir = directory.path().join("data");
+    let server = Server::start(&data_dir, &["--snapshot-log-bytes", "0"]);
+    let store = |id: String| server.post("/v1/memories", &json!({"id": id, "content": "x".repeat(20_000)}));
+    (0..40).for_each(|n| drop(store(format!("a{n}")).expect(201)));
+    let snapshot = || server.send("POST", "/v1/snapshot", "", b"").unwrap();
+    // Room for the next segment, and not for a copy of all memories.
+    for more in [0, 70_000, 300_000] {
+        let files = std::fs::read_dir(data_dir.join("wal")).unwrap();
+        let held: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        disk.tree().set_faults(SimFaults { capacity_bytes: held + more, ..SimFaults::default() });
+        snapshot().problem(507, "disk_full");
+        disk.tree().set_faults(SimFaults::default());
+        store(format!("b{more}")).expect(201);
+    }
+    let status = server.get("/v1/status").expect(200)["snapshots"].clone();
+    assert_eq!((&status["failed"], &status["taken"]), (&json!(3), &json!(0)), "{status}");
+    snapshot().expect(200);
+    store("c".to_owned()).expect(201);
+    server.kill();
+    disk.tree().cut();
+    let server = Server::start(&data_dir, &["--recovery", "torn-tail"]);
+    assert_eq!(server.all_memories().len(), 44);
+}
+
 /// Rounds in which each defect has to show.
 #[cfg(feature = "planted-defects")]
 const ROUNDS_TO_FIND: u64 = 200;

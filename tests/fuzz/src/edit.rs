@@ -16,13 +16,15 @@ pub struct Edits {
     /// Whether headers get new checksums, so that what is in them is believed. Without it the edits are what rot and
     /// bad disks do, and no checksum comes out right but by an accident of 1 in 2^32.
     pub forged: bool,
+    /// Whether a snapshot was taken in the middle of the log.
+    pub snapshot: bool,
 }
 
 impl Edits {
     /// Reads the first byte.
     pub fn of(input: &[u8]) -> Self {
         let first = input.first().copied().unwrap_or(0);
-        Self { clean: first & 1 != 0, forged: first & 2 != 0 }
+        Self { clean: first & 1 != 0, forged: first & 2 != 0, snapshot: first & 4 != 0 }
     }
 }
 
@@ -84,6 +86,10 @@ fn renew_checksums(bytes: &mut [u8]) {
         block[at..].copy_from_slice(&crc.to_le_bytes());
     };
     if let Some(sector) = bytes.get_mut(..SECTOR) {
+        renew(sector);
+    }
+    let last = bytes.len().saturating_sub(SECTOR);
+    if let Some(sector) = bytes.get_mut(last..).filter(|sector| sector.starts_with(b"ENGRMSNP")) {
         renew(sector);
     }
     for block in bytes.chunks_exact_mut(HEADER).skip(SECTOR / HEADER) {

@@ -45,7 +45,7 @@ fuzz_target!(init: offer_seeds(seeds), |input: &[u8]| {
         entries.clear();
     }
     entries.push(WalEntry { entry_type, payload });
-    let disk = disk_of(&write(&entries, true));
+    let disk = disk_of(&write(&entries, true, None));
     let Some(store) = open(&disk) else { return };
     let shown = store.list(&ListQuery::default()).map(|page| format!("{page:?}")).ok();
     drop(store);

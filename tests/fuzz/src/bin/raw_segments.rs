@@ -9,7 +9,7 @@ const LENGTHS: usize = 4;
 
 fn seeds() -> Vec<Vec<u8>> {
     let of_log = |clean| {
-        let (files, _) = real_log(clean);
+        let (files, _) = real_log(clean, None);
         let files: Vec<_> = files.into_values().take(3).collect();
         let length = |at: usize| files.get(at).map_or(0, |bytes| bytes.len() as u16).to_le_bytes();
         [&length(0)[..], &length(1)[..], &files.concat()].concat()
