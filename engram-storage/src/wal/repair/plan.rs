@@ -5,7 +5,7 @@ use crate::{
     StorageError, StorageResult,
     disk::Disk,
     wal::{
-        Damage, Inspection, Lsn, RECORD_LEN_MAX, SECTOR_LEN, SegmentId,
+        Damage, Inspection, Lsn, RECORD_LEN_MAX, SECTOR_LEN, SEGMENT_BYTES_DEFAULT, SegmentId,
         committer::now_us,
         layout::Layout,
         record::{self, HEADER_LEN, Place, WalEntryType},
@@ -17,6 +17,9 @@ use crate::{
 
 const HEADER_BYTES: u64 = HEADER_LEN as u64;
 const SECTOR_BYTES: u64 = SECTOR_LEN as u64;
+
+/// What is closed by a gap is as long as it was, but not longer than segments are.
+const GAP_BYTES_MAX: u64 = 4 * SEGMENT_BYTES_DEFAULT;
 
 #[derive(Debug)]
 pub(super) struct Step {
@@ -209,6 +212,7 @@ impl<'a> Planner<'a> {
             let reason = "records are missing between two that are whole, and there is no room to say so";
             return Err(self.unrepairable(segment.id, reason));
         }
+        self.check_len(segment.id, end - damage.offset)?;
         Ok(Gap { start: damage.offset, end, lsn })
     }
 
@@ -222,6 +226,7 @@ impl<'a> Planner<'a> {
             Some(end) => (id.previous(), end),
             None => (id.previous(), 2 * SECTOR_BYTES),
         };
+        self.check_len(id, end)?;
         if made >= id || made < self.layout.base.segment || self.segment(made).is_some() {
             return Err(self.unrepairable(id, "records before it are missing, and no segment that held them"));
         }
@@ -264,6 +269,13 @@ impl<'a> Planner<'a> {
             self.damage().filter(|d| d.segment == segment.id && d.end > 0 && d.offset >= SECTOR_BYTES);
         let ends = inside.map(|damage| self.gap(segment, damage).map(|gap| gap.end));
         ends.collect::<StorageResult<Vec<u64>>>().map(|ends| ends.into_iter().fold(segment.end, u64::max))
+    }
+
+    fn check_len(&self, id: SegmentId, bytes: u64) -> StorageResult<()> {
+        if bytes <= GAP_BYTES_MAX {
+            return Ok(());
+        }
+        Err(self.unrepairable(id, &format!("what is missing there is said to be {bytes} bytes long")))
     }
 
     fn unrepairable(&self, id: SegmentId, reason: &str) -> StorageError {
