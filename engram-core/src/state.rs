@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
         atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -24,7 +24,7 @@ use crate::{
     payload::{self, Config, Record, StoreRecord},
     timeline::Timeline,
     vector::{RowId, StoredVector, VectorArena},
-    words::{DocId, WordIndex},
+    words::{DocId, Tokens, WordIndex},
 };
 
 /// The space that memories are in; there is one so far.
@@ -302,18 +302,24 @@ impl State {
     }
 
     fn put_words(&self, before: Option<&Entry>, memory: &Arc<Memory>) -> DocId {
-        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
-        match before {
-            Some(entry) if entry.memory.content == memory.content => {
-                words.set_item(entry.doc, Arc::clone(memory));
-                entry.doc
-            }
-            Some(entry) => {
-                words.remove(entry.doc, &entry.memory.content);
-                words.insert(&memory.content, Arc::clone(memory))
-            }
-            None => words.insert(&memory.content, Arc::clone(memory)),
+        if let Some(entry) = before
+            && entry.memory.content == memory.content
+        {
+            self.words_mut().set_item(entry.doc, Arc::clone(memory));
+            return entry.doc;
         }
+        // Questions wait for changes of the index, not for what comes before.
+        let text = Tokens::of(&memory.content);
+        let old = before.map(|entry| (entry.doc, Tokens::of(&entry.memory.content)));
+        let mut words = self.words_mut();
+        if let Some((doc, text)) = old {
+            words.remove(doc, &text);
+        }
+        words.insert(&text, Arc::clone(memory))
+    }
+
+    fn words_mut(&self) -> RwLockWriteGuard<'_, WordIndex<Arc<Memory>>> {
+        self.words.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn apply_forget(&self, capture: &mut Option<Capture>, id: &str) -> Outcome {
@@ -324,8 +330,8 @@ impl State {
         if let Some(row) = entry.row {
             self.vectors.remove(row);
         }
-        let mut words = self.words.write().unwrap_or_else(PoisonError::into_inner);
-        words.remove(entry.doc, &entry.memory.content);
+        let text = Tokens::of(&entry.memory.content);
+        self.words_mut().remove(entry.doc, &text);
         Outcome::Deleted
     }
 

@@ -1,0 +1,239 @@
+//! The best texts by BM25, without looking at all that have a common word.
+//!
+//! Documents are gone through in windows. Words that could not lift a document among the best even together (max-score;
+//! Turtle and Flood 1995) are looked up only for documents that another word has brought up, and a window in which all
+//! words together could not is left out (block-max, after Ding and Suel 2011). What is found is what a search over all
+//! postings finds, to the last bit: scores are added up as integers, so that the order does not matter.
+
+use crate::top_k::TopK;
+
+use super::{
+    lexicon::Lexicon,
+    postings::{Block, Posting},
+    tokens::Tokens,
+};
+
+/// How soon more occurrences of a word in a text stop to matter (BM25's k1).
+const SATURATION: f32 = 1.2;
+
+/// How much longer texts are held back, from 0 to 1 (BM25's b).
+const LENGTH_WEIGHT: f32 = 0.75;
+
+/// What another form of a word counts, beside the word itself.
+pub(super) const FORM_WEIGHT: f32 = 0.5;
+
+/// How many documents a window has.
+const WINDOW: u32 = 2048;
+
+/// One question.
+pub(super) struct Search<'a> {
+    terms: Vec<Term<'a>>,
+    lengths: &'a [u16],
+    length_factor: LengthFactor,
+    /// What one is in integer scores: a power of two, so that the best possible score fits.
+    unit: f32,
+}
+
+/// A word to look for.
+struct Term<'a> {
+    blocks: &'a [Block],
+    /// The most that it can give.
+    weight: f32,
+    /// The most that it can give in the window.
+    bound: u32,
+}
+
+/// What the length of a text adds to its occurrences.
+#[derive(Clone, Copy)]
+struct LengthFactor {
+    fixed: f32,
+    per_word: f32,
+}
+
+impl LengthFactor {
+    fn of(self, length: u16) -> f32 {
+        self.fixed + self.per_word * f32::from(length)
+    }
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(
+        query: &Tokens,
+        lexicon: &'a Lexicon,
+        texts: usize,
+        mean_length: f32,
+        lengths: &'a [u16],
+    ) -> Self {
+        let terms: Vec<Term<'_>> = weighted(query, lexicon, texts)
+            .into_iter()
+            .map(|(id, weight)| Term { blocks: lexicon.postings(id).blocks(), weight, bound: 0 })
+            .collect();
+        let most: f32 = terms.iter().map(|term| term.weight).sum();
+        let length_factor = LengthFactor {
+            fixed: SATURATION * (1.0 - LENGTH_WEIGHT),
+            per_word: SATURATION * LENGTH_WEIGHT / mean_length,
+        };
+        // One bit is left for what rounding adds.
+        let unit = (30.0 - most.max(1.0).log2().ceil()).exp2();
+        Self { terms, lengths, length_factor, unit }
+    }
+
+    /// Offers all that may be among the best.
+    pub(super) fn run<T: Clone>(
+        mut self,
+        top: &mut TopK<T, impl Fn(&T) -> bool, impl Fn(&T) -> u64>,
+        items: &[Option<T>],
+    ) {
+        let mut scores = [0_u32; WINDOW as usize];
+        let mut start = 0;
+        while let Some(first) = self.next(start) {
+            let window = first - first % WINDOW..(first - first % WINDOW).saturating_add(WINDOW);
+            start = window.end;
+            self.bound(window.end);
+            // Those that may be left out come first.
+            self.terms.sort_unstable_by_key(|term| term.bound);
+            let mut left_out = 0;
+            let mut bound = 0;
+            while let Some(term) = self.terms.get(left_out)
+                && !top.may_enter(self.score(bound + term.bound))
+            {
+                bound += term.bound;
+                left_out += 1;
+            }
+            let (others, needed) = self.terms.split_at(left_out);
+            let mut found = [0_u64; WINDOW as usize / 64];
+            for term in needed.iter().filter(|term| term.bound > 0) {
+                self.add_up(term, window.start, window.end, &mut scores, &mut found);
+            }
+            for (word, bits) in found.into_iter().enumerate() {
+                let mut bits = bits;
+                while bits != 0 {
+                    let at = word * 64 + bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    let doc = window.start + super::number(at);
+                    let score = std::mem::take(&mut scores[at]);
+                    let Some(score) = self.complete(score, bound, others, doc, |score| top.may_enter(score))
+                    else {
+                        continue;
+                    };
+                    if let Some(item) = &items[doc as usize] {
+                        top.offer(score, item);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first document from here on that has a word of the question, as far as blocks tell.
+    fn next(&mut self, start: u32) -> Option<u32> {
+        self.terms.retain_mut(|term| {
+            let passed = term.blocks.iter().take_while(|block| block.last() < start).count();
+            term.blocks = &term.blocks[passed..];
+            !term.blocks.is_empty()
+        });
+        self.terms.iter().map(|term| term.blocks[0].first().max(start)).min()
+    }
+
+    /// Sets what each word can give up to the end of the window.
+    fn bound(&mut self, end: u32) {
+        for term in &mut self.terms {
+            let blocks = term.blocks.iter().take_while(|block| block.first() < end);
+            let best = blocks.map(|block| {
+                let length = self.length_factor.of(block.length_min());
+                contribution(term.weight, self.unit, block.occurrences_max(), length)
+            });
+            // A little more, for what rounding does to each of them.
+            term.bound = best.max().map_or(0, |best| best + (best >> 20) + 1);
+        }
+    }
+
+    /// Adds the scores that a word gives to the documents of a window.
+    fn add_up(
+        &self,
+        term: &Term<'_>,
+        start: u32,
+        end: u32,
+        scores: &mut [u32; WINDOW as usize],
+        found: &mut [u64; WINDOW as usize / 64],
+    ) {
+        let lengths = &self.lengths[start as usize..self.lengths.len().min(end as usize)];
+        for block in term.blocks.iter().take_while(|block| block.first() < end) {
+            for Posting { doc, occurrences } in block.from(start) {
+                let at = (doc - start) as usize;
+                let Some(length) = lengths.get(at) else { break };
+                let length = self.length_factor.of(*length);
+                scores[at] += contribution(term.weight, self.unit, occurrences, length);
+                found[at / 64] |= 1 << (at % 64);
+            }
+        }
+    }
+
+    /// The score of a document with the words that were left out; `None` as soon as it is too low. `bound` is what they
+    /// can give.
+    fn complete(
+        &self,
+        mut score: u32,
+        mut bound: u32,
+        others: &[Term<'_>],
+        doc: u32,
+        may_enter: impl Fn(f32) -> bool,
+    ) -> Option<f32> {
+        let length = self.length_factor.of(self.lengths[doc as usize]);
+        for term in others.iter().rev() {
+            if !may_enter(self.score(score + bound)) {
+                return None;
+            }
+            bound -= term.bound;
+            let block = &term.blocks[..term.blocks.partition_point(|block| block.first() <= doc)];
+            if let Some(occurrences) = block.last().and_then(|block| block.occurrences(doc)) {
+                score += contribution(term.weight, self.unit, occurrences, length);
+            }
+        }
+        let score = self.score(score);
+        may_enter(score).then_some(score)
+    }
+
+    fn score(&self, score: u32) -> f32 {
+        score as f32 / self.unit
+    }
+}
+
+/// What a word gives to a text in which it occurs so often. Never 0: who has a word is found.
+#[inline]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "above 0, and the sum of all fits, see the unit"
+)]
+fn contribution(weight: f32, unit: f32, occurrences: u8, length: f32) -> u32 {
+    let occurrences = f32::from(occurrences);
+    (((weight * occurrences / (occurrences + length)) * unit) as u32).max(1)
+}
+
+/// The words of a question and their forms, each once, with their weights: the most that each can give to a text.
+fn weighted(query: &Tokens, lexicon: &Lexicon, texts: usize) -> Vec<(u32, f32)> {
+    let weight = |with_word: u32| (SATURATION + 1.0) * inverse_document_frequency(with_word, texts);
+    let mut words: Vec<_> = query.words().collect();
+    words.sort_unstable_by_key(|word| word.text);
+    words.dedup_by_key(|word| word.text);
+    let mut weights: Vec<(u32, f32)> = Vec::new();
+    for word in words {
+        let exact = lexicon.find(word).filter(|id| lexicon.postings(*id).len() > 0);
+        let forms: Vec<u32> = lexicon.forms(word.text).collect();
+        let together = forms.iter().map(|id| lexicon.postings(*id).len()).sum::<u32>();
+        let together = weight(together.min(super::number(texts)));
+        weights.extend(exact.map(|id| (id, weight(lexicon.postings(id).len()))));
+        weights
+            .extend(forms.into_iter().filter(|id| Some(*id) != exact).map(|id| (id, FORM_WEIGHT * together)));
+    }
+    // What is asked for itself counts more than what is asked for as a form.
+    weights.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    weights.dedup_by_key(|(id, _)| *id);
+    weights
+}
+
+/// How rare a word is: the form that stays above zero for a word that all texts have.
+fn inverse_document_frequency(with_word: u32, texts: usize) -> f32 {
+    let without = texts.saturating_sub(with_word as usize);
+    ((without as f32 + 0.5) / (with_word as f32 + 0.5)).ln_1p()
+}
