@@ -3,6 +3,7 @@
 //!
 //! `cargo bench -p engram-core --bench snapshots`. Memories have about 120 characters and 768 dimensions in int8.
 //! `ENGRAM_BENCH_MEMORIES` says how many, as in `100000,1000000`; `ENGRAM_BENCH_UPDATES` how many updates (1000000).
+//! `ENGRAM_BENCH_ONLY=writes` measures writes alone.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,6 +30,9 @@ use engram_core::{FsyncMode, IndexMode, MemoryStore, Query, SnapshotPolicy};
 use tempfile::TempDir;
 
 fn main() {
+    if env::var("ENGRAM_BENCH_ONLY").is_ok_and(|only| only == "writes") {
+        return writes();
+    }
     let counts = env::var("ENGRAM_BENCH_MEMORIES").unwrap_or_else(|_| "100000".to_owned());
     println!(
         "| memories | read from | bytes a memory | bare read | ready | first recall | memories/s | times a bare read | RAM a memory |"

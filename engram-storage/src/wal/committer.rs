@@ -149,16 +149,19 @@ impl Committer {
     /// Ends the segment, unless it is empty, so that what comes next begins one.
     fn cut(&mut self, group: &mut Vec<Request>) -> StorageResult<()> {
         let began_at = SECTOR_LEN as u64;
-        let cut =
-            if self.segment.at == began_at && self.segment.full_at != 0 { Ok(()) } else { self.rotate() };
+        // The log before here is to go: what comes is as small as a new log.
+        let log_bytes = std::mem::replace(&mut self.log_bytes, began_at);
+        let is_empty = self.segment.at == began_at && self.segment.full_at != 0;
+        let cut = if is_empty { Ok(()) } else { self.rotate_to(self.next_segment_bytes()) };
         let outcome = match cut {
             Ok(()) => {
-                // The log before here is to go: what comes is as small as a new log.
-                self.log_bytes = began_at;
                 let (log_id, segment) = (self.log_id, self.segment.id);
                 Ok(Point { log_id, lsn: self.next_lsn.previous(), segment })
             }
-            Err(error) if error.is_disk_full() => Err(error),
+            Err(error) if error.is_disk_full() => {
+                self.log_bytes = log_bytes;
+                Err(error)
+            }
             Err(error) => return Err(error),
         };
         for request in group.drain(..) {
@@ -318,10 +321,15 @@ impl Committer {
 
     /// Goes on in a new segment.
     fn rotate(&mut self) -> StorageResult<()> {
+        self.rotate_to(u64::MAX)
+    }
+
+    /// Goes on in a new segment; in the one made ready, if that is not longer.
+    fn rotate_to(&mut self, bytes_max: u64) -> StorageResult<()> {
         // Invariant: all before the new segment's first record is durable before its header is.
         self.sync()?;
         let id = self.segment.id.next();
-        let (unnamed, full_at) = match self.spare.as_ref().and_then(Spare::take) {
+        let (unnamed, full_at) = match self.spare.as_ref().and_then(|spare| spare.take(bytes_max)) {
             Some(filled) => (Unnamed::from_spare(&self.disk, filled.file), filled.bytes),
             None => (Unnamed::create(&self.disk, id)?, self.next_segment_bytes()),
         };

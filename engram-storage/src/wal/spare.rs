@@ -68,11 +68,15 @@ impl Spare {
         }
     }
 
-    /// The file, when it is ready.
-    pub(super) fn take(&self) -> Option<Filled> {
+    /// The file, when it is ready. One that is longer than that is removed instead.
+    pub(super) fn take(&self, bytes_max: u64) -> Option<Filled> {
         let mut state = self.shared.lock();
         match std::mem::replace(&mut *state, State::Idle) {
-            State::Ready(filled) => Some(filled),
+            State::Ready(filled) if filled.bytes <= bytes_max => Some(filled),
+            State::Ready(_) => {
+                drop(self.shared.disk.remove(SPARE_NAME)); // as in Drop
+                None
+            }
             other => {
                 *state = other;
                 None

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Written and synced in pieces of this size, so that no commit's sync has to wait for more than one of them.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 
 /// A place in the log where one segment ends and the next begins: all before it is durable.
 #[derive(Debug, Clone, Copy)]

@@ -56,14 +56,14 @@ fn a_spare_is_as_long_as_it_was_wanted() {
     for bytes in [1, 64 << 10, 1 << 20, (1 << 20) + 1, 3 << 20, (3 << 20) + 5] {
         let disk = SimDisk::new(1);
         let spare = spare::Spare::start(Arc::new(disk.clone())).unwrap();
-        assert!(spare.take().is_none() && !spare.is_ready());
+        assert!(spare.take(u64::MAX).is_none() && !spare.is_ready());
         spare.want(bytes);
         while !spare.is_ready() {
             std::thread::yield_now();
         }
-        let filled = spare.take().unwrap();
+        let filled = spare.take(u64::MAX).unwrap();
         assert_eq!((filled.bytes, filled.file.size().unwrap()), (bytes, bytes));
-        assert!(!spare.is_ready() && spare.take().is_none());
+        assert!(!spare.is_ready() && spare.take(u64::MAX).is_none());
         // The second is dropped before it is used.
         disk.destroy(segment::SPARE_NAME);
         spare.want(bytes);
