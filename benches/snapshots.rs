@@ -200,7 +200,7 @@ fn read_all(directory: &Path) -> u64 {
 /// Bytes of all files.
 fn held(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).unwrap().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).filter(|it| it.is_file()).map(|it| it.len()).sum()
+    entries.filter_map(|entry| entry.metadata().ok()).filter(fs::Metadata::is_file).map(|it| it.len()).sum()
 }
 
 /// Bytes of memory that the process has, where the system tells (Linux).

@@ -35,6 +35,7 @@ pub mod limits;
 mod memory;
 mod metadata;
 mod payload;
+mod prepared;
 mod recall;
 mod receipt;
 mod state;

@@ -21,7 +21,8 @@ use crate::{
     capture::{Capture, Captured, PAGE_MEMORIES},
     fusion::{Found, Recency, fuse},
     index::{IndexSettings, Route},
-    payload::{self, Config, Record, StoreRecord},
+    payload::{Config, StoreRecord},
+    prepared::Prepared,
     timeline::Timeline,
     vector::{RowId, StoredVector, VectorArena},
     words::{DocId, Tokens, WordIndex},
@@ -158,9 +159,13 @@ impl State {
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<Outcome, StoreError> {
-        let record =
-            payload::decode(entry_type, payload).map_err(|reason| StoreError::Record { lsn, reason })?;
-        self.apply_decoded(&mut self.applying(), lsn, record)
+        let prepared = Prepared::of(lsn, entry_type, payload, self.config)?;
+        Ok(self.apply_prepared(lsn, prepared))
+    }
+
+    /// The same, of a record that was made ready before.
+    pub(crate) fn apply_prepared(&self, lsn: Lsn, prepared: Prepared) -> Outcome {
+        self.apply_next(&mut self.applying(), lsn, prepared)
     }
 
     /// Applies a record that no log has taken, under the next number.
@@ -171,10 +176,9 @@ impl State {
     ) -> Result<(Lsn, Outcome), StoreError> {
         let mut applying = self.applying();
         let lsn = self.applied_lsn().next();
-        let record =
-            payload::decode(entry_type, payload).map_err(|reason| StoreError::Record { lsn, reason })?;
+        let prepared = Prepared::of(lsn, entry_type, payload, self.config)?;
         self.volatile_from.fetch_min(lsn.get(), SeqCst);
-        Ok((lsn, self.apply_decoded(&mut applying, lsn, record)?))
+        Ok((lsn, self.apply_next(&mut applying, lsn, prepared)))
     }
 
     fn applying(&self) -> MutexGuard<'_, Option<Capture>> {
@@ -225,37 +229,33 @@ impl State {
         }
     }
 
-    fn apply_decoded(
-        &self,
-        capture: &mut Option<Capture>,
-        lsn: Lsn,
-        record: Record,
-    ) -> Result<Outcome, StoreError> {
-        let outcome = match record {
-            Record::Store(record) => self.apply_store(capture, lsn, record)?,
-            Record::Forget { space, id } => {
-                check_space(lsn, &space)?;
-                self.apply_forget(capture, &id)
+    /// Nothing in here fails: a record is applied whole.
+    fn apply_next(&self, capture: &mut Option<Capture>, lsn: Lsn, prepared: Prepared) -> Outcome {
+        let outcome = match prepared {
+            Prepared::Store { record, when, confidence, words } => {
+                let before = self.memories.get(&record.id);
+                if let Some(entry) = &before {
+                    self.keep(capture, &entry.memory);
+                }
+                self.apply_store(lsn, record, (when, confidence), &words, before.as_ref())
             }
-            Record::Config(config) => {
-                check_config(lsn, config, self.config)?;
-                Outcome::Unchanged
-            }
+            Prepared::Forget { id } => self.apply_forget(capture, &id),
+            Prepared::Config => Outcome::Unchanged,
         };
         self.applied.set(lsn);
-        Ok(outcome)
+        outcome
     }
 
     fn apply_store(
         &self,
-        capture: &mut Option<Capture>,
         lsn: Lsn,
         record: StoreRecord,
-    ) -> Result<Outcome, StoreError> {
-        let (when, confidence) = check(lsn, &record, self.config)?;
-        let before = self.memories.get(&record.id);
+        (when, confidence): (DateTime<Utc>, Confidence),
+        words: &Tokens,
+        before: Option<&Entry>,
+    ) -> Outcome {
         let memory = Arc::new(Memory {
-            id: before.as_ref().map_or_else(|| Arc::from(record.id), |entry| Arc::clone(&entry.memory.id)),
+            id: before.map_or_else(|| Arc::from(record.id), |entry| Arc::clone(&entry.memory.id)),
             lsn,
             when,
             content: record.content.into_boxed_str(),
@@ -263,21 +263,16 @@ impl State {
             metadata: record.metadata,
             has_embedding: record.vector.is_some(),
         });
-        // Nothing below fails: a record is applied whole.
-        if let Some(entry) = &before {
-            self.keep(capture, &entry.memory);
-        }
-        let row =
-            self.put_vector(before.as_ref().and_then(|entry| entry.row), record.vector.as_ref(), &memory);
-        let doc = self.put_words(before.as_ref(), &memory);
-        if let Some(entry) = &before
+        let row = self.put_vector(before.and_then(|entry| entry.row), record.vector.as_ref(), &memory);
+        let doc = self.put_words(before, words, &memory);
+        if let Some(entry) = before
             && entry.memory.when != memory.when
         {
             self.timeline.remove(&entry.memory);
         }
         self.timeline.insert(Arc::clone(&memory));
         self.memories.insert(Entry { memory, row, doc });
-        Ok(if before.is_some() { Outcome::Updated } else { Outcome::Created })
+        if before.is_some() { Outcome::Updated } else { Outcome::Created }
     }
 
     /// A memory keeps its row over updates, so that a scan beside it finds it exactly once.
@@ -301,7 +296,7 @@ impl State {
         }
     }
 
-    fn put_words(&self, before: Option<&Entry>, memory: &Arc<Memory>) -> DocId {
+    fn put_words(&self, before: Option<&Entry>, text: &Tokens, memory: &Arc<Memory>) -> DocId {
         if let Some(entry) = before
             && entry.memory.content == memory.content
         {
@@ -309,13 +304,12 @@ impl State {
             return entry.doc;
         }
         // Questions wait for changes of the index, not for what comes before.
-        let text = Tokens::of(&memory.content);
         let old = before.map(|entry| (entry.doc, Tokens::of(&entry.memory.content)));
         let mut words = self.words_mut();
-        if let Some((doc, text)) = old {
-            words.remove(doc, &text);
+        if let Some((doc, old)) = old {
+            words.remove(doc, &old);
         }
-        words.insert(&text, Arc::clone(memory))
+        words.insert(text, Arc::clone(memory))
     }
 
     fn words_mut(&self) -> RwLockWriteGuard<'_, WordIndex<Arc<Memory>>> {

@@ -2,6 +2,7 @@
 
 mod in_flight;
 mod opening;
+mod replay;
 mod snapshots;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use engram_storage::{
 
 use super::{
     LogFailure, MemoryStore, SnapshotPolicy, encode,
+    replay::Replay,
     snapshots::{Automatic, Snapshots},
 };
 use crate::{
@@ -112,12 +113,21 @@ impl MemoryStore {
         store.set_up(store.state.config())?;
         let mut configured = false;
         let metrics = Arc::clone(&store.metrics);
+        let mut replay = None;
         let (log, report) = WalWriter::recover(disk, options, metrics, |header, payload| {
             if !configured {
                 configured = store.adopt(payload::decode(header.entry_type, payload), header.lsn)?;
             }
-            store.state.apply(header.lsn, header.entry_type, payload).map(drop)
+            if !configured {
+                return store.state.apply(header.lsn, header.entry_type, payload).map(drop);
+            }
+            // From here on the state is shared with the thread that applies.
+            let replay = replay.get_or_insert_with(|| Replay::start(&store.state));
+            replay.push(header.lsn, header.entry_type, payload)
         })?;
+        if let Some(replay) = replay {
+            replay.finish();
+        }
         store.state.set_recovered(report.last_lsn);
         let log = Arc::new(log);
         let (state, metrics) = (Arc::clone(&store.state), Arc::clone(&store.metrics));

@@ -1,0 +1,91 @@
+//! What a log holds is applied by one thread, while another reads it and makes its records ready.
+
+use std::{
+    panic::resume_unwind,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use engram_storage::{Lsn, WalEntryType};
+
+use crate::{StoreError, prepared::Prepared, state::State};
+
+/// Records that are handed over together.
+const BATCH_RECORDS: usize = 256;
+
+/// Batches that wait to be applied: some megabytes, whichever of the two is slower.
+const BATCHES_MAX: usize = 8;
+
+type Batch = Vec<(Lsn, Prepared)>;
+
+/// The reading side. All records are applied when [`finish`](Self::finish) returns; until then, nobody else has the state.
+pub(super) struct Replay {
+    state: Arc<State>,
+    batch: Batch,
+    /// Nothing when there can be no thread: then this one does it all.
+    applying: Option<(SyncSender<Batch>, JoinHandle<()>)>,
+}
+
+impl Replay {
+    pub(super) fn start(state: &Arc<State>) -> Self {
+        let (sender, receiver) = sync_channel::<Batch>(BATCHES_MAX);
+        let applied = Arc::clone(state);
+        let work = move || {
+            for batch in receiver {
+                apply(&applied, batch);
+            }
+        };
+        let thread = thread::Builder::new().name("engram-replay".to_owned()).spawn(work);
+        let applying = thread.map(|thread| (sender, thread));
+        if let Err(error) = &applying {
+            tracing::warn!(%error, "the log is replayed by one thread alone");
+        }
+        Self { state: Arc::clone(state), batch: Batch::new(), applying: applying.ok() }
+    }
+
+    /// Takes the next record of the log.
+    ///
+    /// # Errors
+    /// As [`Prepared::of`].
+    pub(super) fn push(
+        &mut self,
+        lsn: Lsn,
+        entry_type: WalEntryType,
+        payload: &[u8],
+    ) -> Result<(), StoreError> {
+        self.batch.push((lsn, Prepared::of(lsn, entry_type, payload, self.state.config())?));
+        if self.batch.len() == BATCH_RECORDS {
+            self.hand_over();
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) {
+        let batch = std::mem::replace(&mut self.batch, Batch::with_capacity(BATCH_RECORDS));
+        match &self.applying {
+            // It is gone only after a panic, which `finish` passes on.
+            Some((sender, _)) => drop(sender.send(batch)),
+            None => apply(&self.state, batch),
+        }
+    }
+
+    /// Waits until all records are applied.
+    pub(super) fn finish(mut self) {
+        self.hand_over();
+        if let Some((sender, thread)) = self.applying.take() {
+            drop(sender);
+            if let Err(panic) = thread.join() {
+                resume_unwind(panic);
+            }
+        }
+    }
+}
+
+fn apply(state: &State, batch: Batch) {
+    for (lsn, prepared) in batch {
+        state.apply_prepared(lsn, prepared);
+    }
+}
