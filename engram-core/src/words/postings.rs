@@ -13,7 +13,7 @@ pub(super) struct Postings {
 /// Never empty.
 #[derive(Debug)]
 pub(super) struct Block {
-    /// The first document that it had; all have a distance from it.
+    /// A document that it has or had: no other is before it, and all have a distance from it.
     base: u32,
     /// The length of the shortest text that it had, and the most occurrences. With both, a text that is better than any
     /// in the block: what was removed may leave them better than they need be.
@@ -40,8 +40,9 @@ impl Block {
         Posting { doc: self.base + u32::from(u16::from_le_bytes([low, high])), occurrences }
     }
 
-    pub(super) fn first(&self) -> u32 {
-        self.entries.first().map_or(self.base, |entry| self.posting(*entry).doc)
+    /// No document is before this one, and none of the block before is from it on.
+    pub(super) fn base(&self) -> u32 {
+        self.base
     }
 
     pub(super) fn last(&self) -> u32 {
@@ -95,8 +96,8 @@ impl Postings {
     pub(super) fn add(&mut self, doc: u32, length: u16) {
         // New documents have the highest numbers, as long as none was removed.
         let at = match self.blocks.last() {
-            Some(last) if last.first() <= doc => self.blocks.len() - 1,
-            _ => self.blocks.partition_point(|block| block.first() <= doc).saturating_sub(1),
+            Some(last) if last.base <= doc => self.blocks.len() - 1,
+            _ => self.blocks.partition_point(|block| block.base <= doc).saturating_sub(1),
         };
         let Some(block) = self.blocks.get_mut(at) else {
             if self.blocks.is_empty() {
@@ -139,17 +140,24 @@ impl Postings {
         }
     }
 
-    /// Makes two of a block. The base of the second stays that of the first: no distance changes.
+    /// Makes two of a block.
     fn split(&mut self, at: usize) {
         let block = &mut self.blocks[at];
         let entries = block.entries.split_off(BLOCK_LEN_MAX / 2);
-        let second = Block { entries, ..*block };
+        let moved: Vec<Posting> = entries.iter().map(|entry| block.posting(*entry)).collect();
+        let Some(base) = moved.first().map(|posting| posting.doc) else { return };
+        let mut second = Block { base, entries, ..*block };
+        for (entry, posting) in second.entries.iter_mut().zip(moved) {
+            // What was near enough to the first base is nearer to this one.
+            let [low, high, ..] = (posting.doc - base).to_le_bytes();
+            *entry = [low, high, posting.occurrences];
+        }
         self.blocks.insert(at + 1, second);
     }
 
     /// Takes a document out, if it is there.
     pub(super) fn remove(&mut self, doc: u32) {
-        let Some(at) = self.blocks.partition_point(|block| block.first() <= doc).checked_sub(1) else {
+        let Some(at) = self.blocks.partition_point(|block| block.base <= doc).checked_sub(1) else {
             return;
         };
         let block = &mut self.blocks[at];

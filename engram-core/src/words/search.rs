@@ -39,7 +39,8 @@ struct Term<'a> {
     blocks: &'a [Block],
     /// The most that it can give.
     weight: f32,
-    /// The most that it can give in the window.
+    /// How many of the blocks have to do with the window, and the most that it can give there.
+    in_window: usize,
     bound: u32,
 }
 
@@ -66,7 +67,12 @@ impl<'a> Search<'a> {
     ) -> Self {
         let terms: Vec<Term<'_>> = weighted(query, lexicon, texts)
             .into_iter()
-            .map(|(id, weight)| Term { blocks: lexicon.postings(id).blocks(), weight, bound: 0 })
+            .map(|(id, weight)| Term {
+                blocks: lexicon.postings(id).blocks(),
+                weight,
+                in_window: 0,
+                bound: 0,
+            })
             .collect();
         let most: f32 = terms.iter().map(|term| term.weight).sum();
         let length_factor = LengthFactor {
@@ -127,18 +133,21 @@ impl<'a> Search<'a> {
     /// The first document from here on that has a word of the question, as far as blocks tell.
     fn next(&mut self, start: u32) -> Option<u32> {
         self.terms.retain_mut(|term| {
-            let passed = term.blocks.iter().take_while(|block| block.last() < start).count();
-            term.blocks = &term.blocks[passed..];
-            !term.blocks.is_empty()
+            while let [_, next, ..] = term.blocks
+                && next.base() <= start
+            {
+                term.blocks = &term.blocks[1..];
+            }
+            !matches!(term.blocks, [last] if last.last() < start)
         });
-        self.terms.iter().map(|term| term.blocks[0].first().max(start)).min()
+        self.terms.iter().map(|term| term.blocks[0].base().max(start)).min()
     }
 
     /// Sets what each word can give up to the end of the window.
     fn bound(&mut self, end: u32) {
         for term in &mut self.terms {
-            let blocks = term.blocks.iter().take_while(|block| block.first() < end);
-            let best = blocks.map(|block| {
+            term.in_window = term.blocks.iter().take_while(|block| block.base() < end).count();
+            let best = term.blocks[..term.in_window].iter().map(|block| {
                 let length = self.length_factor.of(block.length_min());
                 contribution(term.weight, self.unit, block.occurrences_max(), length)
             });
@@ -157,7 +166,7 @@ impl<'a> Search<'a> {
         found: &mut [u64; WINDOW as usize / 64],
     ) {
         let lengths = &self.lengths[start as usize..self.lengths.len().min(end as usize)];
-        for block in term.blocks.iter().take_while(|block| block.first() < end) {
+        for block in &term.blocks[..term.in_window] {
             for Posting { doc, occurrences } in block.from(start) {
                 let at = (doc - start) as usize;
                 let Some(length) = lengths.get(at) else { break };
@@ -184,8 +193,8 @@ impl<'a> Search<'a> {
                 return None;
             }
             bound -= term.bound;
-            let block = &term.blocks[..term.blocks.partition_point(|block| block.first() <= doc)];
-            if let Some(occurrences) = block.last().and_then(|block| block.occurrences(doc)) {
+            let block = term.blocks[..term.in_window].iter().rfind(|block| block.base() <= doc);
+            if let Some(occurrences) = block.and_then(|block| block.occurrences(doc)) {
                 score += contribution(term.weight, self.unit, occurrences, length);
             }
         }
