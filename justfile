@@ -47,3 +47,9 @@ bench:
     cargo bench -p engram-core --bench recovery
     cargo bench -p engram-core --bench recall
     cargo bench -p engram-core --bench vectors
+    cargo bench -p engram-core --bench words
+
+# How well questions find what belongs to them (needs Python and what benches/recall_quality.py names).
+quality what="mails":
+    cargo build --release -p engram-cli
+    python3 benches/recall_quality.py {{what}}
