@@ -58,9 +58,13 @@ impl Lexicon {
         &self.entries[id as usize].postings
     }
 
+    /// The number that a word has from now on, if only until the next word is removed.
+    pub(super) fn find_or_insert(&mut self, word: Word<'_>) -> u32 {
+        self.find(word).unwrap_or_else(|| self.insert(word))
+    }
+
     /// Counts one occurrence of a word in a document of this length.
-    pub(super) fn add(&mut self, word: Word<'_>, doc: u32, length: u16) {
-        let id = self.find(word).unwrap_or_else(|| self.insert(word));
+    pub(super) fn add(&mut self, id: u32, doc: u32, length: u16) {
         if self.entries[id as usize].postings.len() == 0 {
             self.link(id);
         }
@@ -114,15 +118,21 @@ impl Lexicon {
         id
     }
 
-    fn stem_of(&self, id: u32) -> String {
-        stem(&self.entries[id as usize].word)
+    /// The stem of a word that is not its own.
+    fn stem_apart(&self, id: u32) -> Option<String> {
+        let word = &*self.entries[id as usize].word;
+        let stem = stem(word);
+        (stem != word).then(|| stem.into_owned())
     }
 
     /// Makes a word one of the forms of its stem.
     fn link(&mut self, id: u32) {
-        let stem = self.stem_of(id);
-        let stem = Word::new(&stem);
-        let head = self.find(stem).unwrap_or_else(|| self.insert(stem));
+        let head = if let Some(stem) = self.stem_apart(id) {
+            let stem = Word::new(&stem);
+            self.find(stem).unwrap_or_else(|| self.insert(stem))
+        } else {
+            id
+        };
         let first = self.entries[head as usize].first_form;
         if self.chain(first).count() < FORMS_MAX {
             self.entries[head as usize].first_form = id;
@@ -136,8 +146,8 @@ impl Lexicon {
             return;
         }
         let next = std::mem::replace(&mut self.entries[id as usize].next_form, NONE);
-        let stem = self.stem_of(id);
-        let Some(head) = self.find(Word::new(&stem)) else { return };
+        let head = self.stem_apart(id).map_or(Some(id), |stem| self.find(Word::new(&stem)));
+        let Some(head) = head else { return };
         let first = self.entries[head as usize].first_form;
         if first == id {
             self.entries[head as usize].first_form = next;

@@ -39,6 +39,8 @@ pub(crate) struct WordIndex<T> {
     free: Vec<u32>,
     /// How many words all texts have together.
     words: u64,
+    /// Room for the numbers of the words of the text that is being inserted.
+    found: Vec<u32>,
 }
 
 /// How many words of a text count for its length.
@@ -53,6 +55,7 @@ impl<T: Clone> WordIndex<T> {
             lengths: Vec::new(),
             free: Vec::new(),
             words: 0,
+            found: Vec::new(),
         }
     }
 
@@ -74,9 +77,11 @@ impl<T: Clone> WordIndex<T> {
             number(self.items.len() - 1)
         };
         self.words += u64::from(length);
-        for word in text.words() {
-            self.lexicon.add(word, doc, length);
-        }
+        // First all words, then all postings: what has to come from memory for one comes while another is looked up.
+        let mut found = std::mem::take(&mut self.found);
+        found.extend(text.words().map(|word| self.lexicon.find_or_insert(word)));
+        found.drain(..).for_each(|word| self.lexicon.add(word, doc, length));
+        self.found = found;
         DocId(doc)
     }
 

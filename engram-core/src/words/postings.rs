@@ -49,6 +49,10 @@ impl Block {
         self.entries.last().map_or(self.base, |entry| self.posting(*entry).doc)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn length_min(&self) -> u16 {
         self.length_min
     }

@@ -5,6 +5,8 @@
 //! words together could not is left out (block-max, after Ding and Suel 2011). What is found is what a search over all
 //! postings finds, to the last bit: scores are added up as integers, so that the order does not matter.
 
+use std::ops::Range;
+
 use crate::top_k::TopK;
 
 use super::{
@@ -22,8 +24,17 @@ const LENGTH_WEIGHT: f32 = 0.75;
 /// What another form of a word counts, beside the word itself.
 pub(super) const FORM_WEIGHT: f32 = 0.5;
 
+/// More than any score.
+const SCORE_MAX: u32 = 1 << 31;
+
+/// How many documents are looked at together.
+const CHUNK: usize = 32;
+
 /// How many documents a window has.
 const WINDOW: u32 = 2048;
+
+/// How many postings can be gone through in the time of looking up one document.
+const LOOK_UP_COST: usize = 8;
 
 /// One question.
 pub(super) struct Search<'a> {
@@ -91,6 +102,7 @@ impl<'a> Search<'a> {
         items: &[Option<T>],
     ) {
         let mut scores = [0_u32; WINDOW as usize];
+        let mut candidates = Vec::new();
         let mut start = 0;
         while let Some(first) = self.next(start) {
             let window = first - first % WINDOW..(first - first % WINDOW).saturating_add(WINDOW);
@@ -98,36 +110,55 @@ impl<'a> Search<'a> {
             self.bound(window.end);
             // Those that may be left out come first.
             self.terms.sort_unstable_by_key(|term| term.bound);
+            let floor = self.floor(|score| top.may_enter(score));
             let mut left_out = 0;
             let mut bound = 0;
             while let Some(term) = self.terms.get(left_out)
-                && !top.may_enter(self.score(bound + term.bound))
+                && bound + term.bound < floor
             {
                 bound += term.bound;
                 left_out += 1;
             }
             let (others, needed) = self.terms.split_at(left_out);
-            let mut found = [0_u64; WINDOW as usize / 64];
-            for term in needed.iter().filter(|term| term.bound > 0) {
-                self.add_up(term, window.start, window.end, &mut scores, &mut found);
+            if needed.is_empty() {
+                continue;
             }
-            for (word, bits) in found.into_iter().enumerate() {
-                let mut bits = bits;
-                while bits != 0 {
-                    let at = word * 64 + bits.trailing_zeros() as usize;
-                    bits &= bits - 1;
-                    let doc = window.start + super::number(at);
-                    let score = std::mem::take(&mut scores[at]);
-                    let Some(score) = self.complete(score, bound, others, doc, |score| top.may_enter(score))
-                    else {
-                        continue;
-                    };
-                    if let Some(item) = &items[doc as usize] {
-                        top.offer(score, item);
-                    }
+            for term in needed.iter().filter(|term| term.in_window > 0) {
+                self.add_up(term, &window, &mut scores);
+            }
+            candidates.clear();
+            for (chunk, some) in scores.as_chunks::<CHUNK>().0.iter().enumerate() {
+                // Most have none.
+                if some.iter().fold(0, |found, score| found | score.saturating_sub(floor - bound - 1)) > 0 {
+                    let all = some.iter().zip(CHUNK * chunk..);
+                    candidates.extend(all.filter(|(score, _)| **score >= floor - bound).map(|(_, at)| at));
                 }
             }
+            for term in others.iter().rev().filter(|term| term.in_window > 0) {
+                candidates.retain(|at| scores[*at] + bound >= floor);
+                bound -= term.bound;
+                self.add_to(&candidates, term, &window, &mut scores);
+            }
+            for at in &candidates {
+                let score = self.score(scores[*at]);
+                if top.may_enter(score)
+                    && let Some(item) = &items[window.start as usize + at]
+                {
+                    top.offer(score, item);
+                }
+            }
+            scores.fill(0);
         }
+    }
+
+    /// The lowest score that may enter, and at least 1, which is the lowest of a document that has a word.
+    fn floor(&self, may_enter: impl Fn(f32) -> bool) -> u32 {
+        let (mut below, mut enough) = (0, SCORE_MAX);
+        while enough - below > 1 {
+            let middle = u32::midpoint(below, enough);
+            if may_enter(self.score(middle)) { enough = middle } else { below = middle }
+        }
+        enough
     }
 
     /// The first document from here on that has a word of the question, as far as blocks tell.
@@ -157,49 +188,40 @@ impl<'a> Search<'a> {
     }
 
     /// Adds the scores that a word gives to the documents of a window.
-    fn add_up(
-        &self,
-        term: &Term<'_>,
-        start: u32,
-        end: u32,
-        scores: &mut [u32; WINDOW as usize],
-        found: &mut [u64; WINDOW as usize / 64],
-    ) {
-        let lengths = &self.lengths[start as usize..self.lengths.len().min(end as usize)];
+    fn add_up(&self, term: &Term<'_>, window: &Range<u32>, scores: &mut [u32; WINDOW as usize]) {
+        let end = self.lengths.len().min(window.end as usize);
+        let lengths = &self.lengths[window.start as usize..end];
         for block in &term.blocks[..term.in_window] {
-            for Posting { doc, occurrences } in block.from(start) {
-                let at = (doc - start) as usize;
+            for Posting { doc, occurrences } in block.from(window.start) {
+                let at = (doc - window.start) as usize;
                 let Some(length) = lengths.get(at) else { break };
                 let length = self.length_factor.of(*length);
                 scores[at] += contribution(term.weight, self.unit, occurrences, length);
-                found[at / 64] |= 1 << (at % 64);
             }
         }
     }
 
-    /// The score of a document with the words that were left out; `None` as soon as it is too low. `bound` is what they
-    /// can give.
-    fn complete(
+    /// The same for some documents at least.
+    fn add_to(
         &self,
-        mut score: u32,
-        mut bound: u32,
-        others: &[Term<'_>],
-        doc: u32,
-        may_enter: impl Fn(f32) -> bool,
-    ) -> Option<f32> {
-        let length = self.length_factor.of(self.lengths[doc as usize]);
-        for term in others.iter().rev() {
-            if !may_enter(self.score(score + bound)) {
-                return None;
-            }
-            bound -= term.bound;
-            let block = term.blocks[..term.in_window].iter().rfind(|block| block.base() <= doc);
+        candidates: &[usize],
+        term: &Term<'_>,
+        window: &Range<u32>,
+        scores: &mut [u32; WINDOW as usize],
+    ) {
+        let blocks = &term.blocks[..term.in_window];
+        let postings: usize = blocks.iter().map(Block::len).sum();
+        if postings < LOOK_UP_COST * candidates.len() {
+            return self.add_up(term, window, scores);
+        }
+        for at in candidates {
+            let doc = window.start + super::number(*at);
+            let block = blocks.iter().rfind(|block| block.base() <= doc);
             if let Some(occurrences) = block.and_then(|block| block.occurrences(doc)) {
-                score += contribution(term.weight, self.unit, occurrences, length);
+                let length = self.length_factor.of(self.lengths[doc as usize]);
+                scores[*at] += contribution(term.weight, self.unit, occurrences, length);
             }
         }
-        let score = self.score(score);
-        may_enter(score).then_some(score)
     }
 
     fn score(&self, score: u32) -> f32 {

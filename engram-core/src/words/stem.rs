@@ -1,5 +1,7 @@
 //! Which words are taken for forms of one.
 
+use std::borrow::Cow;
+
 use super::fold::without_diacritics;
 
 /// The shortest that may be left of a word.
@@ -7,7 +9,10 @@ const KEPT_MIN: usize = 3;
 
 /// What words have in common that find each other: the word without diacritics, hyphens and underscores, and without an
 /// English ending (-s, -es, -ies, -ed, -ing, -e). Nobody sees it, and it need not be a word.
-pub(super) fn stem(word: &str) -> String {
+pub(super) fn stem(word: &str) -> Cow<'_, str> {
+    if word.bytes().any(|byte| byte.is_ascii_digit()) && word.is_ascii() {
+        return Cow::Borrowed(word);
+    }
     let mut stem = if word.is_ascii() { word.to_owned() } else { without_diacritics(word) };
     // A compound with a digit in it is a number, a date or a version: its joiners tell it from another.
     if stem.bytes().all(|byte| byte.is_ascii_lowercase() || is_joiner(byte)) {
@@ -22,7 +27,7 @@ pub(super) fn stem(word: &str) -> String {
             stem.pop();
         }
     }
-    stem
+    Cow::Owned(stem)
 }
 
 fn is_joiner(byte: u8) -> bool {

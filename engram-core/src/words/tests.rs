@@ -77,7 +77,7 @@ fn assert_counts(index: &WordIndex<u64>, texts: &BTreeMap<u64, String>) {
     assert_eq!(index.words, texts.iter().map(|text| text.len() as u64).sum::<u64>());
     let known: BTreeSet<&str> = texts.iter().flatten().map(String::as_str).collect();
     assert_eq!(index.lexicon.words().map(|(word, _)| word).collect::<BTreeSet<_>>(), known);
-    let stems: BTreeSet<String> = known.iter().map(|word| stem(word)).collect();
+    let stems: BTreeSet<String> = known.iter().map(|word| stem(word).into_owned()).collect();
     let entries: BTreeSet<&str> = known.iter().copied().chain(stems.iter().map(String::as_str)).collect();
     assert_eq!(index.lexicon.len(), entries.len(), "{entries:?}");
     for (word, postings) in index.lexicon.words() {
