@@ -156,6 +156,23 @@ fn what_an_exact_search_finds_is_found() {
     }
 }
 
+/// After a restart all is compared exactly until there are signs: the same question is to find the same.
+#[test]
+fn a_scan_gives_other_ids_than_an_exact_search_to_less_than_one_question_in_a_hundred() {
+    let arena = arena(IndexMode::Scan);
+    fill(&arena, 0..count(), topical);
+    arena.settle();
+    let asked = questions(400);
+    let others = asked.filter(|question| {
+        let (expected, (found, route)) =
+            (ten(&arena, question, true, |_| true).0, ten(&arena, question, false, |_| true));
+        assert_eq!(route, Route::Scan);
+        found != expected
+    });
+    let others = others.count();
+    assert!(others < 4, "{others} of 400");
+}
+
 #[test]
 fn a_filter_thins_out_nothing() {
     for mode in MODES {
