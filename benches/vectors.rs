@@ -48,6 +48,7 @@ fn main() {
             let index = store.status().index;
             let name = match index.route {
                 Route::Ivf { probes } => format!("ivf, target {target}: {probes} of {} lists", index.lists),
+                Route::Hnsw { ef } => format!("hnsw, target {target}: ef {ef}"),
                 route => route.name().to_owned(),
             };
             measure(&format!("| {count} | {name} "), &store, &base, &questions, &truth, count);
@@ -74,7 +75,7 @@ fn measure(
     }
     let recall = f64::from(hits as u32) / (10 * truth.len()) as f64;
     let exactly =
-        |question: &Vec<f32>| ids(store, Query { exact: true, ..Query::embedding(question.clone()) });
+        |question: &Vec<f32>| ids(store, &Query { exact: true, ..Query::embedding(question.clone()) });
     let other = questions.iter().filter(|question| exactly(question) != ten(store, question)).count();
     let asked = (0..count).step_by((count / 1000).max(1));
     let missing = asked.clone().filter(|n| !ten(store, &nth(base, *n)).contains(&id(*n))).count();
@@ -105,7 +106,15 @@ fn store(base: &[Vec<f32>], count: usize, precision: Precision, mode: IndexMode,
         store.store(Episode::new(id(n), Utc::now(), id(n), nth(base, n), Confidence::HIGH)).unwrap();
     }
     // Lists are made in the background; whether they are used depends on the vectors.
-    while precision == Precision::Int8 && mode == IndexMode::Ivf && store.status().index.trained.is_none() {
+    let is_made = || {
+        let index = store.status().index;
+        match mode {
+            IndexMode::Ivf => index.trained.is_some(),
+            IndexMode::Hnsw => index.nodes > 0,
+            _ => true,
+        }
+    };
+    while precision == Precision::Int8 && !is_made() {
         thread::sleep(Duration::from_millis(10));
     }
     store
@@ -123,11 +132,11 @@ fn party(name: &str) -> Option<(IndexMode, f32)> {
 }
 
 fn ten(store: &MemoryStore, vector: &[f32]) -> Vec<String> {
-    ids(store, Query::embedding(vector.to_vec()))
+    ids(store, &Query::embedding(vector.to_vec()))
 }
 
-fn ids(store: &MemoryStore, query: Query) -> Vec<String> {
-    let recall = store.recall(&query).unwrap();
+fn ids(store: &MemoryStore, query: &Query) -> Vec<String> {
+    let recall = store.recall(query).unwrap();
     recall.hits.iter().map(|hit| hit.memory.id().to_owned()).collect()
 }
 

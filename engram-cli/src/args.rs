@@ -160,11 +160,12 @@ pub(crate) struct StartArgs {
     pub(crate) dimension: Option<usize>,
 
     /// How recall by meaning finds its candidates: scan (the signs of all vectors), ivf (of those in the nearest lists,
-    /// which are made in the background), auto (ivf from 50,000 memories on)
+    /// which are made in the background), hnsw (a graph, made in the background, and a few lists beside it), auto (ivf
+    /// from 50,000 memories on)
     #[arg(long, value_name = "INDEX", default_value_t, env = "ENGRAM_INDEX")]
     pub(crate) index: IndexMode,
 
-    /// The share of what a scan finds that ivf must find, too: above 0, up to 1
+    /// The share of what a scan finds that ivf and hnsw must find, too: above 0, up to 1
     #[arg(long, value_name = "SHARE", default_value_t, env = "ENGRAM_RECALL_TARGET")]
     pub(crate) recall_target: RecallTarget,
 
@@ -230,7 +231,7 @@ mod tests {
             (["--recovery", "hope"], "expected strict, torn-tail or skip-corrupt"),
             (["--embedding-precision", "f16"], "\"int8\" or \"f32\""),
             (["--on-wal-failure", "panic"], "exit, read-only, volatile"),
-            (["--index", "hnsw"], "expected auto, scan or ivf, got \"hnsw\""),
+            (["--index", "lsh"], "expected auto, scan, ivf or hnsw, got \"lsh\""),
             (["--recall-target", "1.5"], "up to 1, got 1.5"),
             (["--recall-target", "high"], "got high"),
         ] {

@@ -20,11 +20,18 @@ pub enum IndexMode {
     Scan,
     /// The signs in lists of what is near to each other, of which the nearest are scanned.
     Ivf,
+    /// A graph of the vectors (HNSW), completed by lists as of `Ivf`. It is made in the background, some ten thousand
+    /// vectors a second; until then, and for filters that let in few, `Ivf`.
+    Hnsw,
 }
 
 /// The names that a setting may have.
-const NAMES: [(&str, IndexMode); 3] =
-    [("auto", IndexMode::Auto), ("scan", IndexMode::Scan), ("ivf", IndexMode::Ivf)];
+const NAMES: [(&str, IndexMode); 4] = [
+    ("auto", IndexMode::Auto),
+    ("scan", IndexMode::Scan),
+    ("ivf", IndexMode::Ivf),
+    ("hnsw", IndexMode::Hnsw),
+];
 
 impl fmt::Display for IndexMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,13 +39,14 @@ impl fmt::Display for IndexMode {
             Self::Auto => "auto",
             Self::Scan => "scan",
             Self::Ivf => "ivf",
+            Self::Hnsw => "hnsw",
         })
     }
 }
 
 /// A name that is no [`IndexMode`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("expected auto, scan or ivf, got {0:?}")]
+#[error("expected auto, scan, ivf or hnsw, got {0:?}")]
 pub struct InvalidIndexMode(String);
 
 impl FromStr for IndexMode {
@@ -117,6 +125,11 @@ pub enum Route {
         /// How many lists.
         probes: usize,
     },
+    /// A graph led to the nearest, and a few lists were looked into beside it; these were compared exactly.
+    Hnsw {
+        /// How many of the nearest were kept on the way.
+        ef: usize,
+    },
 }
 
 impl Route {
@@ -126,14 +139,23 @@ impl Route {
             Self::Exact => "exact",
             Self::Scan => "scan",
             Self::Ivf { .. } => "ivf",
+            Self::Hnsw { .. } => "hnsw",
         }
     }
 
     /// How many lists were looked into, if it was lists.
     pub const fn probes(self) -> Option<usize> {
         match self {
-            Self::Exact | Self::Scan => None,
+            Self::Exact | Self::Scan | Self::Hnsw { .. } => None,
             Self::Ivf { probes } => Some(probes),
+        }
+    }
+
+    /// How many of the nearest were kept on the way, if it was a graph.
+    pub const fn ef(self) -> Option<usize> {
+        match self {
+            Self::Exact | Self::Scan | Self::Ivf { .. } => None,
+            Self::Hnsw { ef } => Some(ef),
         }
     }
 }
@@ -149,10 +171,12 @@ pub struct IndexStatus {
     pub route: Route,
     /// Vectors.
     pub rows: usize,
-    /// Vectors that no list holds as they are now: all where there are no lists. They are scanned.
+    /// Vectors that no list, or not the graph, holds as they are now: all where there is neither. They are scanned.
     pub tail: usize,
     /// Lists; 0 where there are none.
     pub lists: usize,
-    /// When the lists were last made anew, and how long that took.
+    /// Vectors that were put into the graph; 0 where there is none.
+    pub nodes: usize,
+    /// When the lists, or the graph, were last made anew, and how long that took.
     pub trained: Option<(DateTime<Utc>, Duration)>,
 }

@@ -69,10 +69,12 @@ struct HitView<'a> {
 #[derive(Debug, Serialize)]
 struct RecallExplanation {
     mode: &'static str,
-    /// How the nearest vectors were found: `exact`, `scan` or `ivf`.
+    /// How the nearest vectors were found: `exact`, `scan`, `ivf` or `hnsw`.
     index: Option<&'static str>,
     /// In how many of the lists.
     probes: Option<usize>,
+    /// How many of the nearest were kept on the way through the graph.
+    ef: Option<usize>,
 }
 
 /// Where the score comes from.
@@ -158,8 +160,13 @@ impl<'a> RecallView<'a> {
             lsn: recall.lsn.get(),
             complete: recall.complete,
             explain: explain.then(|| {
-                let (index, probes) = (recall.route.map(Route::name), recall.route.and_then(Route::probes));
-                RecallExplanation { mode: name(recall.mode), index, probes }
+                let route = recall.route;
+                RecallExplanation {
+                    mode: name(recall.mode),
+                    index: route.map(Route::name),
+                    probes: route.and_then(Route::probes),
+                    ef: route.and_then(Route::ef),
+                }
             }),
         }
     }

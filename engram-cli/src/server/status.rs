@@ -33,19 +33,23 @@ pub(crate) struct StatusView {
 /// What finds the candidates of a recall by vector.
 #[derive(Debug, Serialize)]
 struct IndexView {
-    /// As it was set: `auto`, `scan` or `ivf`.
+    /// As it was set: `auto`, `scan`, `ivf` or `hnsw`.
     mode: String,
     recall_target: f32,
-    /// What a recall of ten does now: `exact`, `scan` or `ivf`.
+    /// What a recall of ten does now: `exact`, `scan`, `ivf` or `hnsw`.
     route: &'static str,
     /// Memories with a vector.
     vectors: usize,
-    /// Of these, those that are in no list yet, and are scanned.
+    /// Of these, those that are in no list, or not in the graph, yet, and are scanned.
     tail: usize,
     lists: usize,
     /// How many lists a recall of ten looks at.
     probes: Option<usize>,
-    /// When the lists were last made anew.
+    /// How many were put into the graph.
+    graph_vectors: usize,
+    /// How many of the nearest a recall of ten keeps on its way through the graph.
+    ef: Option<usize>,
+    /// When the lists, or the graph, were last made anew.
     trained_at: Option<String>,
     training_ms: Option<u64>,
 }
@@ -137,7 +141,6 @@ pub(crate) const fn name_of_writes(writes: Writes) -> &'static str {
 
 impl From<IndexStatus> for IndexView {
     fn from(index: IndexStatus) -> Self {
-        let probes = if let Route::Ivf { probes } = index.route { Some(probes) } else { None };
         let (trained_at, took) = index.trained.unzip();
         Self {
             mode: index.mode.to_string(),
@@ -146,7 +149,9 @@ impl From<IndexStatus> for IndexView {
             vectors: index.rows,
             tail: index.tail,
             lists: index.lists,
-            probes,
+            probes: index.route.probes(),
+            graph_vectors: index.nodes,
+            ef: index.route.ef(),
             trained_at: trained_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true)),
             training_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         }

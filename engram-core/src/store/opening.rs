@@ -55,6 +55,14 @@ impl MemoryStore {
         Ok(self)
     }
 
+    /// With a graph of the vectors (HNSW) to find the candidates of a recall by meaning: [`IndexMode::Hnsw`].
+    ///
+    /// # Errors
+    /// As [`with_index`](Self::with_index).
+    pub fn with_hnsw_index(self) -> Result<Self, StoreError> {
+        self.with_index(IndexMode::Hnsw)
+    }
+
     /// With another share of what a scan finds that an index must find, too; 0.99 unless it is told. An index that
     /// cannot is not used.
     ///

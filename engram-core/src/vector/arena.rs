@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use super::StoredVector;
 use super::background::Background;
 use super::chunk::{CHUNK_ROWS, Chunk, Query};
+use super::graph::Graph;
 use super::kernel::Kernel;
 use super::partition::Partition;
 use super::signs::Centre;
@@ -63,7 +64,9 @@ pub(super) struct Rows<T> {
     centre: RwLock<Option<Arc<Centre>>>,
     /// The lists there are.
     partition: RwLock<Option<Arc<Partition>>>,
-    /// When the lists were last made anew, and how long that took.
+    /// The graph there is.
+    graph: RwLock<Option<Arc<Graph>>>,
+    /// When the lists, or the graph, were last made anew, and how long that took.
     trained: RwLock<Option<(DateTime<Utc>, Duration)>>,
     /// What rows are stamped with that are filled from now on.
     pub(super) epoch: AtomicU32,
@@ -102,6 +105,7 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
             chunks: RwLock::default(),
             centre: RwLock::default(),
             partition: RwLock::default(),
+            graph: RwLock::default(),
             trained: RwLock::default(),
             epoch: AtomicU32::new(0),
         };
@@ -217,6 +221,14 @@ impl<T: Clone> Rows<T> {
 
     pub(super) fn set_partition(&self, partition: Option<Arc<Partition>>) {
         *self.partition.write().unwrap_or_else(PoisonError::into_inner) = partition;
+    }
+
+    pub(super) fn graph(&self) -> Option<Arc<Graph>> {
+        self.graph.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_graph(&self, graph: Arc<Graph>) {
+        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(graph);
     }
 
     pub(super) fn trained(&self) -> Option<(DateTime<Utc>, Duration)> {

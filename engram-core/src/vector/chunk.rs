@@ -242,6 +242,11 @@ impl<T: Clone> Chunk<T> {
         })
     }
 
+    /// The codes of a row, in use or not, with zeros up to the stride, and one over their norm; `None` in `f32`.
+    pub(super) fn codes(&self, row: usize) -> Option<(&[i8], f32)> {
+        Some((self.vectors.codes(row)?, self.inverse_norms[row]))
+    }
+
     /// The vector of a row, `dimension` numbers long.
     pub(super) fn vector(&self, row: usize, dimension: usize) -> StoredVector {
         match &self.vectors {

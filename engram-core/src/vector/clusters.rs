@@ -1,5 +1,6 @@
 //! Clusters of vectors: spherical k-means over a sample of them.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::arena::Rows;
@@ -73,6 +74,15 @@ impl Sample {
         (&self.codes[index * stride..][..stride], self.inverse_norms[index])
     }
 
+    /// The cosine of each of these with a vector.
+    pub(super) fn cosines(&self, kernel: Kernel, (codes, inverse_norm): (&[i8], f32), out: &mut Vec<f32>) {
+        out.clear();
+        let mut dots = vec![0; self.len()];
+        kernel.dot_i8_rows(codes, &self.codes, &mut dots);
+        let cosines = dots.iter().zip(&self.inverse_norms);
+        out.extend(cosines.map(|(dot, norm)| *dot as f32 * norm * inverse_norm));
+    }
+
     fn push_numbers(&mut self, numbers: &[f32]) {
         if let Some((codes, inverse_norm)) = Query::new(&quantise(numbers)).codes() {
             self.push(codes, inverse_norm);
@@ -81,7 +91,7 @@ impl Sample {
 }
 
 /// A number that looks random and is the same for the same seed and index.
-fn lot(seed: u64, index: u64) -> u64 {
+pub(super) fn lot(seed: u64, index: u64) -> u64 {
     let mixed = (index ^ seed.rotate_left(32)).wrapping_add(0x9E37_79B9_7F4A_7C15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -171,6 +181,26 @@ impl Clusters {
 
     /// The cluster that a vector belongs to.
     pub(super) fn nearest(&self, kernel: Kernel, codes: &[i8], inverse_norm: f32) -> u32 {
+        let near = self.compared(kernel, codes, inverse_norm).into_iter();
+        near.max_by(|a, b| best_last(*a, *b)).map_or(0, |(_, cluster)| cluster)
+    }
+
+    /// The cluster that a vector belongs to, and others that are near to it, about the nearest: `count` together, or as
+    /// many as there are.
+    pub(super) fn nearest_few(
+        &self,
+        kernel: Kernel,
+        codes: &[i8],
+        inverse_norm: f32,
+        count: usize,
+    ) -> Vec<u32> {
+        let mut near = self.compared(kernel, codes, inverse_norm);
+        near.sort_unstable_by(|a, b| best_last(*b, *a));
+        near.into_iter().take(count).map(|(_, cluster)| cluster).collect()
+    }
+
+    /// The clusters that are nearest in signs, and how near they are.
+    fn compared(&self, kernel: Kernel, codes: &[i8], inverse_norm: f32) -> Vec<(f32, u32)> {
         let mut signs = vec![0; self.centre.words()];
         self.centre.signs(kernel, codes, inverse_norm, &mut signs);
         let mut distances = vec![0; self.len()];
@@ -181,14 +211,13 @@ impl Clusters {
                 candidates.push(*distance, cluster);
             }
         }
-        let nearness = |cluster: &u32| {
-            let (middle, inverse_norm) = self.middles.get(*cluster as usize);
+        let nearness = |cluster: u32| {
+            let (middle, inverse_norm) = self.middles.get(cluster as usize);
             let mut dot = [0];
             kernel.dot_i8_rows(codes, middle, &mut dot);
-            dot[0] as f32 * inverse_norm
+            (dot[0] as f32 * inverse_norm, cluster)
         };
-        let nearest = candidates.into_rows().into_iter().map(|cluster| (nearness(&cluster), cluster));
-        nearest.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(0, |(_, cluster)| cluster)
+        candidates.into_rows().into_iter().map(nearness).collect()
     }
 
     /// The `count` clusters nearest to a query, in no order; all of them, the nearest first, if there are not more.
@@ -206,6 +235,11 @@ impl Clusters {
         }
         clusters.into_iter().map(|(_, cluster)| cluster).collect()
     }
+}
+
+/// Of two as near as each other, always the same.
+fn best_last(a: (f32, u32), b: (f32, u32)) -> Ordering {
+    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
 /// A question like those that may come: between two vectors of a sample, nearer to the first.

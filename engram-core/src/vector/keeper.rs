@@ -9,6 +9,7 @@ use tracing::debug;
 use super::arena::Rows;
 use super::background::Signal;
 use super::clusters::Clusters;
+use super::graph::GraphKeeper;
 use super::partition::{Partition, Tuned};
 use super::search::SCAN_ROWS_MIN;
 use super::signs::Centre;
@@ -33,8 +34,13 @@ const LULL: Duration = Duration::from_millis(100);
 pub(super) struct Keeper {
     /// How many vectors there were when their mean was last estimated.
     mean_rows: usize,
-    lists: Option<Lists>,
+    lists: ListKeeper,
+    graph: GraphKeeper,
 }
+
+/// What it remembers of the lists.
+#[derive(Default)]
+struct ListKeeper(Option<Lists>);
 
 /// What was done about the lists, in numbers of changes made to the arena by then.
 struct Lists {
@@ -57,7 +63,12 @@ impl Keeper {
         }
         self.keep_centre(rows, signal);
         give_signs(rows, signal);
-        self.keep_lists(rows, signal);
+        self.lists.keep(rows, signal);
+        let lists = &mut self.lists;
+        self.graph.keep(rows, signal, || {
+            give_signs(rows, signal);
+            lists.keep(rows, signal);
+        });
     }
 
     /// Estimates the mean anew whenever there are twice as many vectors.
@@ -74,26 +85,26 @@ impl Keeper {
     }
 }
 
-impl Keeper {
+impl ListKeeper {
     /// Makes lists from some number of vectors on; fills them with what came since; makes them anew when as much has
     /// changed as there was, or when a part of that has made them worse.
-    fn keep_lists<T: Clone>(&mut self, rows: &Rows<T>, signal: &Signal) {
+    fn keep<T: Clone>(&mut self, rows: &Rows<T>, signal: &Signal) {
         let count = rows.count();
         let rows_min = match rows.settings.mode {
             IndexMode::Auto => LISTS_ROWS_MIN,
-            IndexMode::Ivf => SCAN_ROWS_MIN,
+            IndexMode::Ivf | IndexMode::Hnsw => SCAN_ROWS_MIN,
             IndexMode::Scan => return,
         };
         let changes = rows.changes.load(Ordering::Relaxed);
         let changed_since = |then: u64| usize::try_from(changes.saturating_sub(then)).unwrap_or(usize::MAX);
-        let (Some(lists), Some(partition)) = (&mut self.lists, rows.partition()) else {
+        let (Some(lists), Some(partition)) = (&mut self.0, rows.partition()) else {
             if count >= rows_min {
-                self.make_lists(rows, signal);
+                self.make(rows, signal);
             }
             return;
         };
         if changed_since(lists.trained) >= lists.trained_rows {
-            self.make_lists(rows, signal);
+            self.make(rows, signal);
         } else if changed_since(lists.filled) >= (count / 16).max(4096) {
             let Some(filled) = Partition::new(rows, partition.clusters(), Some(&partition), signal) else {
                 return;
@@ -108,12 +119,12 @@ impl Keeper {
                 || are_worse(tuned, lists.trained_tuned);
             rows.set_partition(Some(Arc::new(filled.with_tuned(tuned))));
             if are_worse && changed_since(lists.trained) >= lists.trained_rows / 4 {
-                self.make_lists(rows, signal);
+                self.make(rows, signal);
             }
         }
     }
 
-    fn make_lists<T: Clone>(&mut self, rows: &Rows<T>, signal: &Signal) {
+    fn make<T: Clone>(&mut self, rows: &Rows<T>, signal: &Signal) {
         await_lull(rows, signal);
         let Some(centre) = rows.centre() else { return };
         let began = Instant::now();
@@ -122,7 +133,7 @@ impl Keeper {
         let Some(partition) = Partition::new(rows, &Arc::new(clusters), None, signal) else { return };
         let Some(tuned) = tune(rows, &partition, signal) else { return };
         debug!(rows = count, lists = partition.clusters().len(), ?tuned, took = ?began.elapsed(), "made lists");
-        self.lists = Some(Lists {
+        self.0 = Some(Lists {
             trained: changes,
             trained_rows: count,
             trained_tuned: tuned,
@@ -146,8 +157,8 @@ fn await_lull<T: Clone>(rows: &Rows<T>, signal: &Signal) {
     }
 }
 
-/// Whether twice as many lists must be looked at, or no number of them is enough any longer.
-fn are_worse(now: Tuned, before: Tuned) -> bool {
+/// Whether twice as much must be looked at, or no number is enough any longer.
+pub(super) fn are_worse(now: Tuned, before: Tuned) -> bool {
     now.iter().zip(before).any(|(now, before)| match (now, before) {
         (Some(now), Some(before)) => *now > 2 * before,
         (None, Some(_)) => true,

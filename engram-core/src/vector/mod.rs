@@ -8,6 +8,7 @@ mod background;
 mod candidates;
 mod chunk;
 mod clusters;
+mod graph;
 mod keeper;
 mod kernel;
 mod partition;

@@ -17,7 +17,7 @@ pub(super) const SCAN_ROWS_MIN: usize = 8 * CHUNK_ROWS;
 pub(super) const SCAN_DIMENSION_MIN: usize = 128;
 
 /// Chunks that one search holds for reading at the same time: as many vectors are on their way from memory.
-const CHUNKS_AT_ONCE: usize = 8;
+const CHUNKS_AT_ONCE: usize = 32;
 
 impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
     /// The `limit` items nearest to the query that `accept` lets in, fewer only if no more are accepted: by
@@ -43,10 +43,15 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         let chunks = rows.chunks();
         let search = Search { rows, chunks: &chunks, query, limit };
         if !exact && rows.may_scan(limit) {
-            if let Some(partition) = rows.partition()
-                && let Some((found, probes)) = search.probe(&partition, &accept, &tiebreak)
-            {
-                return (found, Route::Ivf { probes });
+            if let Some(partition) = rows.partition() {
+                if let Some(graph) = rows.graph()
+                    && let Some((found, ef)) = search.by_graph(&graph, &partition, &accept, &tiebreak)
+                {
+                    return (found, Route::Hnsw { ef });
+                }
+                if let Some((found, probes)) = search.probe(&partition, &accept, &tiebreak) {
+                    return (found, Route::Ivf { probes });
+                }
             }
             if let Some(found) = search.scan(&accept, &tiebreak) {
                 return (found, Route::Scan);

@@ -13,18 +13,27 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         let count = rows.count();
         let partition = rows.partition();
         let probes = partition.as_ref().and_then(|partition| partition.probes(LIMIT));
-        let route = match probes {
+        let graph = rows.graph();
+        let ef = graph.as_ref().and_then(|graph| graph.ef(LIMIT));
+        let route = match (ef, probes) {
             _ if !rows.may_scan(LIMIT) => Route::Exact,
-            Some((probes, _)) => Route::Ivf { probes },
-            None => Route::Scan,
+            (Some((ef, _)), _) => Route::Hnsw { ef },
+            (None, Some((probes, _))) => Route::Ivf { probes },
+            (None, None) => Route::Scan,
+        };
+        let epoch = match (&graph, &partition) {
+            (Some(graph), _) => Some(graph.epoch()),
+            (None, Some(partition)) => Some(partition.epoch()),
+            (None, None) => None,
         };
         IndexStatus {
             mode: rows.settings.mode,
             recall_target: rows.settings.recall_target,
             route,
             rows: count,
-            tail: partition.as_ref().map_or(count, |partition| rows.filled_since(partition.epoch())),
+            tail: epoch.map_or(count, |epoch| rows.filled_since(epoch)),
             lists: partition.map_or(0, |partition| partition.clusters().len()),
+            nodes: graph.map_or(0, |graph| graph.nodes()),
             trained: rows.trained(),
         }
     }
@@ -32,7 +41,7 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
 
 impl<T: Clone> Rows<T> {
     /// How many rows in use were filled in this epoch or later.
-    fn filled_since(&self, epoch: u32) -> usize {
+    pub(super) fn filled_since(&self, epoch: u32) -> usize {
         let chunks = self.chunks();
         let newer = chunks.iter().filter(|chunk| chunk.newest.load(Ordering::SeqCst) >= epoch);
         newer.map(|chunk| chunk.read().filled_since(epoch)).sum()

@@ -16,7 +16,7 @@ use crate::top_k::Scored;
 
 const PRECISIONS: [Precision; 2] = [Precision::Int8, Precision::F32];
 
-fn stored(numbers: &[f32], precision: Precision) -> StoredVector {
+pub(super) fn stored(numbers: &[f32], precision: Precision) -> StoredVector {
     StoredVector::from_embedding(&numbers.into(), numbers.len(), precision).unwrap()
 }
 
@@ -32,7 +32,7 @@ fn refused(numbers: impl Into<Embedding>, dimension: usize) -> EmbeddingError {
 }
 
 /// Numbers that look random and are the same in every run.
-fn noise(seed: u64) -> impl FnMut() -> f32 {
+pub(super) fn noise(seed: u64) -> impl FnMut() -> f32 {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     move || {
         state ^= state << 13;
@@ -42,7 +42,7 @@ fn noise(seed: u64) -> impl FnMut() -> f32 {
     }
 }
 
-fn noise_vector(seed: u64, dimension: usize) -> Vec<f32> {
+pub(super) fn noise_vector(seed: u64, dimension: usize) -> Vec<f32> {
     let mut next = noise(seed);
     (0..dimension).map(|_| next()).collect()
 }

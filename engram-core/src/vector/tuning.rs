@@ -8,35 +8,47 @@ use super::partition::{DEPTHS, Partition, Tuned};
 use super::search::Search;
 
 /// Questions that are asked to find out.
-const QUESTIONS: usize = 512;
+const QUESTIONS: usize = 1024;
 
 /// Of the misses that the recall target allows, the share that these questions may have. Real ones are not made of what
 /// is stored: a thousand of them, set aside, missed up to 1.6 times as much, among 10,000 to 100,000 memories and at
 /// targets of 0.98 to 0.995. The rest is for the luck of the draw.
-const MISSES: f64 = 0.4;
+const MISSES: f64 = 0.33;
+
+/// About `count` questions like those that may come. `None` when told to stop.
+pub(super) fn questions<T: Clone>(
+    arena: &Rows<T>,
+    count: usize,
+    seed: u64,
+    signal: &Signal,
+) -> Option<Vec<Query>> {
+    let sample = Sample::draw(arena, count, seed, signal)?;
+    let question = |index| {
+        let other = (index + 1) % sample.len();
+        question_between(sample.get(index), sample.get(other), arena.dimension)
+    };
+    Some((0..sample.len()).map(question).collect())
+}
 
 /// Asks questions like those that may come, finds their answers by a scan, and looks in which lists these are, from
 /// the nearest list on. `None` when told to stop.
 pub(super) fn tune<T: Clone>(arena: &Rows<T>, partition: &Partition, signal: &Signal) -> Option<Tuned> {
-    let sample = Sample::draw(arena, QUESTIONS, u64::from(partition.epoch()), signal)?;
+    let questions = questions(arena, QUESTIONS, u64::from(partition.epoch()), signal)?;
     let clusters = partition.clusters();
     let lists = partition.lists();
     // For each depth, how many answers are in the nearest list, in the second nearest and so on.
     let mut found = vec![[0_usize; DEPTHS.len()]; clusters.len()];
     let mut scanned = vec![0_usize; clusters.len()];
-    for index in 0..sample.len() {
+    for query in &questions {
         if !signal.goes_on() {
             return None;
         }
-        let other = (index + 1) % sample.len();
-        let query = question_between(sample.get(index), sample.get(other), arena.dimension);
         let mut ranks = vec![0; clusters.len()];
-        for (rank, list) in clusters.nearest_to(arena.kernel, &query, clusters.len()).into_iter().enumerate()
-        {
+        for (rank, list) in clusters.nearest_to(arena.kernel, query, clusters.len()).into_iter().enumerate() {
             ranks[list as usize] = rank;
             scanned[rank] += partition.list(list).0.len();
         }
-        for (place, row) in answers(arena, &query).into_iter().enumerate() {
+        for (place, row) in answers(arena, query).into_iter().enumerate() {
             // What is in no list is found beside them.
             let list = lists.get(row as usize).copied().unwrap_or(u32::MAX);
             let rank = ranks.get(list as usize).copied().unwrap_or(0);
@@ -66,7 +78,7 @@ fn enough(found: &[usize], share: f64) -> Option<usize> {
 }
 
 /// What a scan finds, the best first.
-fn answers<T: Clone>(arena: &Rows<T>, query: &Query) -> Vec<u32> {
+pub(super) fn answers<T: Clone>(arena: &Rows<T>, query: &Query) -> Vec<u32> {
     let limit = DEPTHS[DEPTHS.len() - 1];
     let search = Search { rows: arena, chunks: &arena.chunks(), query, limit };
     let wanted = arena.candidates_wanted(limit);
