@@ -171,7 +171,8 @@ pub struct IndexStatus {
     pub route: Route,
     /// Vectors.
     pub rows: usize,
-    /// Vectors that no list, or not the graph, holds as they are now: all where there is neither. They are scanned.
+    /// Vectors that no list, or no graph where there is one, holds as they are now: all where there are no lists. They
+    /// are scanned.
     pub tail: usize,
     /// Lists; 0 where there are none.
     pub lists: usize,

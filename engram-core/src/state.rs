@@ -13,7 +13,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use dashmap::DashMap;
-use engram_storage::{Lsn, WalEntryType};
+use engram_storage::{Lsn, WalEntryType, disk::Disk};
 
 use crate::{
     Confidence, Cursor, Embedding, IndexStatus, Memory, Mode, Outcome, Query, Recall, StoreError,
@@ -24,7 +24,7 @@ use crate::{
     payload::{Config, StoreRecord},
     prepared::Prepared,
     timeline::Timeline,
-    vector::{RowId, StoredVector, VectorArena},
+    vector::{Checkpoints, RowId, StoredVector, VectorArena},
     words::{DocId, Tokens, WordIndex},
 };
 
@@ -106,6 +106,23 @@ impl State {
     pub(crate) fn configure(&mut self, config: Config) {
         self.config = config;
         self.vectors = VectorArena::new(config.dimension, config.precision, self.index);
+        self.vectors.hold_index();
+    }
+
+    /// Leaves the index of the vectors alone while a log is recovered.
+    pub(crate) fn hold_index(&self) {
+        self.vectors.hold_index();
+    }
+
+    /// Takes the index of the vectors from its file, if it is of this log, and keeps it there.
+    pub(crate) fn open_index(&self, disk: Arc<dyn Disk>, log_id: u64, is_read_only: bool) {
+        let checkpoints = Checkpoints { disk, log_id, name: newer_first };
+        self.vectors.open_index(checkpoints, self.applied_lsn(), is_read_only);
+    }
+
+    /// Ends the work on the index of the vectors, and keeps what there is.
+    pub(crate) fn close_index(&self) {
+        self.vectors.close_index();
     }
 
     pub(crate) fn config(&self) -> Config {

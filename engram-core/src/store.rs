@@ -346,10 +346,13 @@ impl MemoryStore {
     /// # Errors
     /// [`StoreError::Storage`] when the last records could not be synced, or the log had failed before.
     pub fn close(&self) -> Result<(), StoreError> {
+        let Some(log) = &self.log else { return Ok(()) };
+        // While the directory is still this process's own.
+        self.state.close_index();
         if let Some(snapshots) = self.snapshots.as_ref().filter(|it| it.is_worth_it_at_the_end()) {
             drop(snapshots.take()); // what goes wrong was logged: the log has all
         }
-        self.log.as_ref().map_or(Ok(()), |log| Ok(log.shutdown()?))
+        Ok(log.shutdown()?)
     }
 }
 

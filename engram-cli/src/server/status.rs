@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use engram_core::{
-    IndexStatus, Route, SnapshotStatus, StoreStatus, Writes, chrono::SecondsFormat, storage::MetricsSnapshot,
+    IndexStatus, SnapshotStatus, StoreStatus, Writes, chrono::SecondsFormat, storage::MetricsSnapshot,
 };
 use serde::Serialize;
 

@@ -122,7 +122,8 @@ impl MemoryStore {
         let mut configured = false;
         let metrics = Arc::clone(&store.metrics);
         let mut replay = None;
-        let (log, report) = WalWriter::recover(disk, options, metrics, |header, payload| {
+        store.state.hold_index();
+        let (log, report) = WalWriter::recover(Arc::clone(&disk), options, metrics, |header, payload| {
             if !configured {
                 configured = store.adopt(payload::decode(header.entry_type, payload), header.lsn)?;
             }
@@ -137,6 +138,7 @@ impl MemoryStore {
             replay.finish();
         }
         store.state.set_recovered(report.last_lsn);
+        store.state.open_index(disk, log.log_id(), report.read_only.is_some());
         let log = Arc::new(log);
         let (state, metrics) = (Arc::clone(&store.state), Arc::clone(&store.metrics));
         let snapshots =

@@ -7,7 +7,7 @@ use engram_storage::disk::{Fault, FaultyDisk, Operation, SimDisk};
 use engram_storage::{FsyncMode, StorageError, WalOptions};
 
 use super::*;
-use crate::{Confidence, EmbeddingError, Filter, MetaValue, Metadata, limits};
+use crate::{Confidence, EmbeddingError, Filter, IndexMode, MetaValue, Metadata, limits};
 
 fn options() -> WalOptions {
     WalOptions { segment_bytes: 8192, preallocate: false, ..WalOptions::default() }
@@ -508,4 +508,39 @@ fn lose_first_record(disk: &SimDisk) {
     let mut bytes = disk.read(&name).unwrap();
     bytes[engram_storage::SECTOR_LEN] ^= 1;
     disk.plant(&name, bytes);
+}
+
+#[test]
+fn the_index_of_the_vectors_is_there_again_after_a_restart_and_nobody_minds_its_file() {
+    const DIMENSION: u16 = 128;
+    let vector = |n: u16| -> Vec<f32> {
+        (0..DIMENSION).map(|i| f32::from((n % 64 * 31 + i * 17 + n / 64 * (i % 7)) % 101) - 50.0).collect()
+    };
+    let disk = SimDisk::new(5);
+    let open = || {
+        let store = MemoryStore::new(10_000).with_dimension(DIMENSION.into()).unwrap();
+        let store = store.with_index(IndexMode::Ivf).unwrap();
+        store.with_recall_target(crate::RecallTarget::new(0.1).unwrap()).unwrap()
+    };
+    let options = || WalOptions { fsync: FsyncMode::None, ..WalOptions::default() };
+    let store = open().with_log(Arc::new(disk.clone()), options()).unwrap();
+    let episode =
+        |n: u16| Episode { embedding: Some(vector(n).into()), ..Episode::text(n.to_string(), "it") };
+    (0..9000).for_each(|n| drop(store.store(episode(n)).unwrap()));
+    while store.status().index.lists == 0 {
+        std::thread::yield_now();
+    }
+    store.close().unwrap();
+    drop(store);
+    assert!(disk.durable_files().contains_key("index.cache"));
+    let inspection = engram_storage::WalReader::open(Arc::new(disk.clone())).inspect().unwrap();
+    assert!(inspection.damage.is_empty());
+    let store = open().with_log(Arc::new(disk.clone()), options()).unwrap();
+    let report = store.status().recovery.unwrap();
+    assert_eq!((report.records, store.count()), (9001, 9000));
+    assert!(store.status().index.lists > 0);
+    for n in (0..9000).step_by(17) {
+        let hits = store.recall(&Query { exact: false, ..Query::embedding(vector(n)) }).unwrap().hits;
+        assert!(hits[0].score > 0.9999, "{n}");
+    }
 }

@@ -2,14 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use super::StoredVector;
 use super::background::Background;
+use super::checkpoint::{Adopted, Checkpoints};
 use super::chunk::{CHUNK_ROWS, Chunk, Query};
 use super::graph::Graph;
 use super::kernel::Kernel;
@@ -66,6 +67,12 @@ pub(super) struct Rows<T> {
     partition: RwLock<Option<Arc<Partition>>>,
     /// The graph there is.
     graph: RwLock<Option<Arc<Graph>>>,
+    /// Whether lists and graph are left alone.
+    held: AtomicBool,
+    /// Where the index is kept.
+    checkpoints: OnceLock<Checkpoints<T>>,
+    /// What was taken from there, for the thread that keeps the index.
+    adopted: Mutex<Option<Adopted>>,
     /// When the lists, or the graph, were last made anew, and how long that took.
     trained: RwLock<Option<(DateTime<Utc>, Duration)>>,
     /// What rows are stamped with that are filled from now on.
@@ -106,6 +113,9 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
             centre: RwLock::default(),
             partition: RwLock::default(),
             graph: RwLock::default(),
+            held: AtomicBool::new(false),
+            checkpoints: OnceLock::new(),
+            adopted: Mutex::default(),
             trained: RwLock::default(),
             epoch: AtomicU32::new(0),
         };
@@ -180,14 +190,26 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         self.background.settle(&self.rows);
     }
 
+    /// Has the index looked after.
+    pub(super) fn wake(&self) {
+        if !self.rows.needs_no_index() {
+            self.background.wake(&self.rows);
+        }
+    }
+
+    /// Ends that, for good.
+    pub(super) fn stop(&self) {
+        self.background.stop();
+    }
+
     pub(super) fn rows(&self) -> &Rows<T> {
         &self.rows
     }
 
     fn changed(&self) {
         let changes = self.rows.changes.fetch_add(1, Ordering::Relaxed) + 1;
-        if changes.is_multiple_of(CHUNK_ROWS as u64) && !self.rows.needs_no_index() {
-            self.background.wake(&self.rows);
+        if changes.is_multiple_of(CHUNK_ROWS as u64) {
+            self.wake();
         }
     }
 }
@@ -229,6 +251,31 @@ impl<T: Clone> Rows<T> {
 
     pub(super) fn set_graph(&self, graph: Arc<Graph>) {
         *self.graph.write().unwrap_or_else(PoisonError::into_inner) = Some(graph);
+    }
+
+    pub(super) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn checkpoints(&self) -> Option<&Checkpoints<T>> {
+        self.checkpoints.get()
+    }
+
+    /// Does nothing the second time: a log is opened once.
+    pub(super) fn set_checkpoints(&self, checkpoints: Checkpoints<T>) {
+        self.checkpoints.get_or_init(|| checkpoints);
+    }
+
+    pub(super) fn set_adopted(&self, adopted: Adopted) {
+        *self.adopted.lock().unwrap_or_else(PoisonError::into_inner) = Some(adopted);
+    }
+
+    pub(super) fn take_adopted(&self) -> Option<Adopted> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(super) fn trained(&self) -> Option<(DateTime<Utc>, Duration)> {

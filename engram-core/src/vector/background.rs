@@ -38,7 +38,7 @@ impl Background {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         self.signal.lock().is_woken = true;
         self.signal.changed.notify_all();
-        if thread.is_some() {
+        if thread.is_some() || self.signal.stopped.load(Ordering::Relaxed) {
             return;
         }
         let (rows, signal) = (Arc::clone(rows), Arc::clone(&self.signal));
@@ -57,6 +57,17 @@ impl Background {
         }
     }
 
+    /// Ends the thread, for good.
+    pub(super) fn stop(&self) {
+        self.signal.stop();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            warn!("the thread that keeps the index has panicked");
+        }
+    }
+
     /// Waits until there is nothing left to do.
     #[cfg(test)]
     pub(super) fn settle<T: Clone + Send + Sync + 'static>(&self, rows: &Arc<Rows<T>>) {
@@ -70,13 +81,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        self.signal.stop();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            warn!("the thread that keeps the index has panicked");
-        }
+        self.stop();
     }
 }
 

@@ -224,6 +224,11 @@ impl<T: Clone> Chunk<T> {
         &self.stamps
     }
 
+    /// Has a row count as filled in this epoch.
+    pub(super) fn restamp(&mut self, row: usize, epoch: u32) {
+        self.stamps[row] = epoch;
+    }
+
     /// How many rows in use have this stamp or a later one.
     pub(super) fn filled_since(&self, stamp: u32) -> usize {
         self.stamps

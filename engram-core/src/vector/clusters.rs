@@ -26,6 +26,7 @@ const COMPARED: usize = 24;
 pub(super) const PIECE_ROWS: usize = 256;
 
 /// Vectors in int8, side by side, with zeros up to their stride.
+#[derive(Clone)]
 pub(super) struct Sample {
     dimension: usize,
     codes: Vec<i8>,
@@ -131,7 +132,8 @@ impl Clusters {
         Some(clusters)
     }
 
-    fn new(kernel: Kernel, centre: &Arc<Centre>, middles: Sample) -> Self {
+    /// Clusters around these.
+    pub(super) fn new(kernel: Kernel, centre: &Arc<Centre>, middles: Sample) -> Self {
         let mut words = vec![0; middles.len() * centre.words()];
         for (index, words) in words.chunks_exact_mut(centre.words()).enumerate() {
             let (codes, inverse_norm) = middles.get(index);
@@ -173,6 +175,10 @@ impl Clusters {
 
     pub(super) fn len(&self) -> usize {
         self.middles.len()
+    }
+
+    pub(super) fn middles(&self) -> &Sample {
+        &self.middles
     }
 
     pub(super) fn centre(&self) -> &Arc<Centre> {
@@ -242,20 +248,20 @@ fn best_last(a: (f32, u32), b: (f32, u32)) -> Ordering {
     a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
 }
 
-/// A question like those that may come: between two vectors of a sample, nearer to the first.
-pub(super) fn question_between(first: (&[i8], f32), second: (&[i8], f32), dimension: usize) -> Query {
+/// A question like those that may come: between two vectors of a sample, nearer to the first, with a share of the
+/// second.
+pub(super) fn question_between(
+    first: (&[i8], f32),
+    second: (&[i8], f32),
+    share: f32,
+    dimension: usize,
+) -> Query {
     let numbers = |(codes, inverse_norm): (&[i8], f32)| -> Vec<f32> {
         codes[..dimension].iter().map(|code| f32::from(*code) * inverse_norm).collect()
     };
-    let mixed: Vec<f32> = numbers(first)
-        .iter()
-        .zip(numbers(second))
-        .map(|(first, second)| first + QUESTION_SHARE * second)
-        .collect();
+    let mixed: Vec<f32> =
+        numbers(first).iter().zip(numbers(second)).map(|(first, second)| first + share * second).collect();
     let is_zero = mixed.iter().all(|number| number.abs() < 1e-6);
     let vector: StoredVector = if is_zero { quantise(&numbers(first)) } else { quantise(&mixed) };
     Query::new(&vector)
 }
-
-/// How much of the second vector a question has.
-const QUESTION_SHARE: f32 = 0.7;

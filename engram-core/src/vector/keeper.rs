@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::arena::Rows;
 use super::background::Signal;
+use super::checkpoint::Adopted;
 use super::clusters::Clusters;
 use super::graph::GraphKeeper;
 use super::partition::{Partition, Tuned};
@@ -36,6 +37,8 @@ pub(super) struct Keeper {
     mean_rows: usize,
     lists: ListKeeper,
     graph: GraphKeeper,
+    /// Changes when the index was last written to its file.
+    saved: Option<u64>,
 }
 
 /// What it remembers of the lists.
@@ -43,7 +46,7 @@ pub(super) struct Keeper {
 struct ListKeeper(Option<Lists>);
 
 /// What was done about the lists, in numbers of changes made to the arena by then.
-struct Lists {
+pub(super) struct Lists {
     /// Changes when the clusters were found, and how many vectors there were.
     trained: u64,
     trained_rows: usize,
@@ -63,12 +66,26 @@ impl Keeper {
         }
         self.keep_centre(rows, signal);
         give_signs(rows, signal);
+        if rows.is_held() {
+            return;
+        }
+        if let Some(Adopted { lists, graph, changes }) = rows.take_adopted() {
+            self.lists = ListKeeper(Some(lists));
+            self.saved = Some(changes);
+            if let Some(graph) = graph {
+                self.graph.adopt(graph, changes);
+            }
+        }
         self.lists.keep(rows, signal);
         let lists = &mut self.lists;
         self.graph.keep(rows, signal, || {
             give_signs(rows, signal);
             lists.keep(rows, signal);
         });
+        let changes = rows.changes.load(Ordering::Relaxed);
+        if signal.goes_on() && rows.save_after(self.saved, changes) {
+            self.saved = Some(changes);
+        }
     }
 
     /// Estimates the mean anew whenever there are twice as many vectors.
@@ -85,14 +102,23 @@ impl Keeper {
     }
 }
 
+impl Lists {
+    /// Lists that were in a file, and had `rows` in them at `filled` changes; there were `changes` when they were taken.
+    pub(super) fn adopted(filled: u64, changes: u64, rows: usize, tuned: Tuned) -> Self {
+        Self { trained: filled, trained_rows: rows, trained_tuned: tuned, tuned: changes, filled }
+    }
+}
+
 impl ListKeeper {
     /// Makes lists from some number of vectors on; fills them with what came since; makes them anew when as much has
     /// changed as there was, or when a part of that has made them worse.
     fn keep<T: Clone>(&mut self, rows: &Rows<T>, signal: &Signal) {
         let count = rows.count();
-        let rows_min = match rows.settings.mode {
-            IndexMode::Auto => LISTS_ROWS_MIN,
-            IndexMode::Ivf | IndexMode::Hnsw => SCAN_ROWS_MIN,
+        // What is in no list is scanned; beside a graph that would take the longer part of a search.
+        let (rows_min, filled_share) = match rows.settings.mode {
+            IndexMode::Auto => (LISTS_ROWS_MIN, 16),
+            IndexMode::Ivf => (SCAN_ROWS_MIN, 16),
+            IndexMode::Hnsw => (SCAN_ROWS_MIN, 64),
             IndexMode::Scan => return,
         };
         let changes = rows.changes.load(Ordering::Relaxed);
@@ -105,7 +131,7 @@ impl ListKeeper {
         };
         if changed_since(lists.trained) >= lists.trained_rows {
             self.make(rows, signal);
-        } else if changed_since(lists.filled) >= (count / 16).max(4096) {
+        } else if changed_since(lists.filled) >= (count / filled_share).max(4096) {
             let Some(filled) = Partition::new(rows, partition.clusters(), Some(&partition), signal) else {
                 return;
             };

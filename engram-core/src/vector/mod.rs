@@ -6,6 +6,7 @@
 mod arena;
 mod background;
 mod candidates;
+mod checkpoint;
 mod chunk;
 mod clusters;
 mod graph;
@@ -21,6 +22,7 @@ mod tests;
 mod tuning;
 
 pub(crate) use arena::{RowId, VectorArena};
+pub(crate) use checkpoint::Checkpoints;
 
 use crate::embedding::{Embedding, EmbeddingError, NORM_MAX, NORM_MIN, Precision};
 

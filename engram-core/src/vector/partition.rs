@@ -43,6 +43,18 @@ impl Partition {
     ) -> Option<Self> {
         let epoch = arena.epoch.fetch_add(1, Ordering::SeqCst) + 1;
         let lists = assign(arena, clusters, before, epoch, signal)?;
+        Self::of_lists(arena, clusters, &lists, epoch, signal)
+    }
+
+    /// Lists of the rows that `lists` gives one to; all others were filled in this epoch, or are free. `None` when told
+    /// to stop.
+    pub(super) fn of_lists<T: Clone>(
+        arena: &Rows<T>,
+        clusters: &Arc<Clusters>,
+        lists: &[u32],
+        epoch: u32,
+        signal: &Signal,
+    ) -> Option<Self> {
         let mut starts = vec![0; clusters.len() + 1];
         for list in lists.iter().filter(|list| **list != NONE) {
             starts[*list as usize + 1] += 1;

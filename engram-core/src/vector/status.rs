@@ -21,11 +21,8 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
             (None, Some((probes, _))) => Route::Ivf { probes },
             (None, None) => Route::Scan,
         };
-        let epoch = match (&graph, &partition) {
-            (Some(graph), _) => Some(graph.epoch()),
-            (None, Some(partition)) => Some(partition.epoch()),
-            (None, None) => None,
-        };
+        let graph_epoch = graph.as_ref().map_or(u32::MAX, |graph| graph.epoch());
+        let epoch = partition.as_ref().map(|partition| partition.epoch().min(graph_epoch));
         IndexStatus {
             mode: rows.settings.mode,
             recall_target: rows.settings.recall_target,

@@ -1,4 +1,4 @@
-mod index;
+pub(super) mod index;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

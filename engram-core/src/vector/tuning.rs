@@ -10,22 +10,26 @@ use super::search::Search;
 /// Questions that are asked to find out.
 const QUESTIONS: usize = 1024;
 
+/// How much of a second vector a question has.
+const SHARE: f32 = 0.7;
+
 /// Of the misses that the recall target allows, the share that these questions may have. Real ones are not made of what
 /// is stored: a thousand of them, set aside, missed up to 1.6 times as much, among 10,000 to 100,000 memories and at
 /// targets of 0.98 to 0.995. The rest is for the luck of the draw.
 const MISSES: f64 = 0.33;
 
-/// About `count` questions like those that may come. `None` when told to stop.
+/// About `count` questions like those that may come, each a vector and a share of another. `None` when told to stop.
 pub(super) fn questions<T: Clone>(
     arena: &Rows<T>,
     count: usize,
+    share: f32,
     seed: u64,
     signal: &Signal,
 ) -> Option<Vec<Query>> {
     let sample = Sample::draw(arena, count, seed, signal)?;
     let question = |index| {
         let other = (index + 1) % sample.len();
-        question_between(sample.get(index), sample.get(other), arena.dimension)
+        question_between(sample.get(index), sample.get(other), share, arena.dimension)
     };
     Some((0..sample.len()).map(question).collect())
 }
@@ -33,7 +37,7 @@ pub(super) fn questions<T: Clone>(
 /// Asks questions like those that may come, finds their answers by a scan, and looks in which lists these are, from
 /// the nearest list on. `None` when told to stop.
 pub(super) fn tune<T: Clone>(arena: &Rows<T>, partition: &Partition, signal: &Signal) -> Option<Tuned> {
-    let questions = questions(arena, QUESTIONS, u64::from(partition.epoch()), signal)?;
+    let questions = questions(arena, QUESTIONS, SHARE, u64::from(partition.epoch()), signal)?;
     let clusters = partition.clusters();
     let lists = partition.lists();
     // For each depth, how many answers are in the nearest list, in the second nearest and so on.

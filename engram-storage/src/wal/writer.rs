@@ -30,6 +30,7 @@ use crate::{
 /// Dropping it shuts it down.
 pub struct WalWriter {
     disk: Arc<dyn Disk>,
+    log_id: u64,
     queue: Arc<Queue>,
     /// The writer thread and the directory's lock, until shutdown. The lock outlives the thread.
     running: Mutex<Option<Running>>,
@@ -88,10 +89,17 @@ impl WalWriter {
         metrics.written_lsn.store(recovered.next_lsn.previous().get(), Relaxed);
         metrics.synced_lsn.store(recovered.synced_lsn.get(), Relaxed);
         let queue = Arc::new(Queue::new(Arc::clone(&metrics)));
+        let log_id = recovered.log_id;
         let report = recovered.report.clone();
         let thread = start(Arc::clone(&disk), options, metrics, &queue, recovered)?;
         let running = Mutex::new(Some(Running { thread, _lock: lock }));
-        Ok((Self { disk, queue, running }, report))
+        Ok((Self { disk, log_id, queue, running }, report))
+    }
+
+    /// Tells this log from any other: a random number, the same in all its segments and records. What is kept beside the
+    /// log can say with it which one it belongs to.
+    pub fn log_id(&self) -> u64 {
+        self.log_id
     }
 
     /// Appends a record. Returns when the mode's promise holds for it.

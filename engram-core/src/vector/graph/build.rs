@@ -17,7 +17,7 @@ use crate::vector::search::Search;
 const PIECE_ROWS: usize = 32;
 
 /// The one who puts rows into a graph.
-pub(super) struct Builder {
+pub(in crate::vector) struct Builder {
     pub(super) graph: Arc<Graph>,
     /// The stamp that each row had when it was put in; [`NONE`] for those that are not.
     pub(super) stamps: Vec<u32>,
@@ -100,21 +100,25 @@ impl Builder {
 
     /// Makes room for the links of a row.
     fn reserve(&mut self, row: u32) -> View {
-        let graph = &self.graph;
         if self.stamps[row as usize] == NONE {
-            let levels = level_of(row);
-            graph.lowest.reserve(row as usize);
-            graph.places.reserve(row as usize);
-            if levels > 0 {
-                graph.upper.reserve((self.upper_end + levels - 1) as usize);
-                put(graph.places.view().get(row as usize), &[self.upper_end * 16 + levels]);
-                self.upper_end += levels;
-            }
-            graph.nodes.fetch_add(1, Ordering::Relaxed);
+            self.reserve_levels(row, level_of(row));
         } else {
             self.replaced += 1;
         }
-        graph.view()
+        self.graph.view()
+    }
+
+    /// Makes room for the links of a row that is on so many levels above the lowest.
+    pub(super) fn reserve_levels(&mut self, row: u32, levels: u32) {
+        let graph = &self.graph;
+        graph.lowest.reserve(row as usize);
+        graph.places.reserve(row as usize);
+        if levels > 0 {
+            graph.upper.reserve((self.upper_end + levels - 1) as usize);
+            put(graph.places.view().get(row as usize), &[self.upper_end * 16 + levels]);
+            self.upper_end += levels;
+        }
+        graph.nodes.fetch_add(1, Ordering::Relaxed);
     }
 }
 

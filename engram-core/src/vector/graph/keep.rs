@@ -28,6 +28,12 @@ struct Kept {
 }
 
 impl GraphKeeper {
+    /// Goes on with a graph that was in a file.
+    pub(in crate::vector) fn adopt(&mut self, builder: Builder, changes: u64) {
+        let (made_nodes, made_tuned) = (builder.graph.nodes(), builder.graph.tuned());
+        self.0 = Some(Kept { builder, made_nodes, made_tuned, tuned: changes });
+    }
+
     /// Makes a graph if there is to be one and there are lists to complete it; fills it with what came since; makes it
     /// anew when as many rows have changed as there were, or when a quarter of that has made it worse. `between` runs
     /// now and then.

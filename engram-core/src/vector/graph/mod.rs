@@ -6,6 +6,7 @@
 
 mod build;
 mod keep;
+mod links;
 mod search;
 mod slots;
 #[cfg(test)]
@@ -16,10 +17,13 @@ mod walk;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use self::slots::{NONE, Slots, SlotsView, numbers};
+use self::slots::{Slots, SlotsView, numbers};
 use super::partition::{DEPTHS, Tuned};
 
+pub(super) use self::build::Builder;
 pub(super) use self::keep::GraphKeeper;
+pub(super) use self::links::Links;
+pub(super) use self::slots::NONE;
 
 /// Links of a node on each level above the lowest; and those that it gets at first.
 const LINKS: usize = 16;

@@ -13,7 +13,7 @@ use crate::vector::signs::QuerySigns;
 /// Lists that are looked into beside the graph: no way may lead to a vector, but its list is known.
 const LISTS: usize = 8;
 
-/// Rows of these lists, and as many of those that the graph does not know, that are compared exactly.
+/// Rows of these lists, and as many of those that the graph or no list has, that are compared exactly.
 const ROWS_MIN: usize = 128;
 
 impl<T: Clone> Search<'_, T> {
@@ -27,8 +27,9 @@ impl<T: Clone> Search<'_, T> {
         accept: impl Fn(&T) -> bool,
         tiebreak: impl Fn(&T) -> u64,
     ) -> Option<(Vec<Scored<T>>, usize)> {
-        // First the epoch: what is stamped before it is in the graph that is looked at then.
-        let tail = self.tail(graph.epoch(), &accept);
+        // What the graph has and no list is looked at, too: no way may lead to it. First the epoch: what is stamped before
+        // it is in the graph that is looked at then.
+        let tail = self.tail(graph.epoch().min(partition.epoch()), &accept);
         let view = graph.view();
         let mut listed = self.listed(partition);
         let mut depth = self.depth(&mut listed, &accept)?;

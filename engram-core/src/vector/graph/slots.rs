@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::vector::chunk::CHUNK_ROWS;
 
 /// What is in a slot that nothing was put into.
-pub(super) const NONE: u32 = u32::MAX;
+pub(in crate::vector) const NONE: u32 = u32::MAX;
 
 /// Groups of `width` slots, one group an index. They are added at the end, in blocks, and never moved.
 pub(super) struct Slots {

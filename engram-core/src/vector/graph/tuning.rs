@@ -14,10 +14,12 @@ const EFS: [usize; 14] = [16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 5
 /// Questions that are asked to find out.
 const QUESTIONS: usize = 256;
 
-/// Of the misses that the recall target allows, how many times as many these questions may have. They lie between two
-/// vectors, which is hard for a graph: a thousand real ones, set aside, missed half as much among 10,000 memories, and a
-/// third and less among 30,000.
-const MISSES: f64 = 1.5;
+/// How much of a second vector a question has.
+const SHARE: f32 = 0.3;
+
+/// Of the misses that the recall target allows, the share that these questions may have. A thousand real ones, set aside,
+/// missed up to 2.7 times as much, among 10,000 and 30,000 memories.
+const MISSES: f64 = 0.33;
 
 /// A question, what a scan finds, and what is compared beside the graph.
 struct Asked {
@@ -35,7 +37,7 @@ pub(super) fn tune<T: Clone>(
 ) -> Option<Tuned> {
     let (view, chunks) = (graph.view(), rows.chunks());
     let mut asked = Vec::new();
-    for query in questions(rows, QUESTIONS, u64::from(graph.epoch()), signal)? {
+    for query in questions(rows, QUESTIONS, SHARE, u64::from(graph.epoch()), signal)? {
         if !signal.goes_on() {
             return None;
         }
