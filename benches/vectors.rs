@@ -1,91 +1,181 @@
 //! What the index of vectors finds and what that takes: recall of ten against an exact search in f32, and time.
 //!
-//! `cargo bench -p engram-core --bench vectors`. `ENGRAM_VECTORS_FILE` names a file of vectors to measure with: rows of
-//! `ENGRAM_VECTORS_DIMENSION` (768) half-precision numbers, little-endian; its last 500 are the questions. More memories
-//! than it has rows are mixtures of two of them. Without it the vectors are made up, in a thousand clusters.
-//! `ENGRAM_BENCH_MEMORIES` says how many memories, as in `10000,100000`.
+//! `cargo bench -p engram-core --bench vectors`; which vectors and how many, see `embeddings/mod.rs`.
+//! `ENGRAM_BENCH_INDEX` says what is measured, as in `exact,int8,scan,ivf,ivf:0.95,hnsw` (with a recall target),
+//! `ENGRAM_BENCH_FILTERS` under which filters besides none, as in `0.5,0.05` (the share that they let in).
+//! `ENGRAM_BENCH_WRITE` names a directory that vectors and questions are written to, for `benches/peers.py`.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::cast_possible_wrap,
     reason = "a benchmark"
 )]
 
+#[path = "embeddings/mod.rs"]
+mod embeddings;
+
 use std::{
     env, fs,
+    io::Write as _,
+    path::Path,
     sync::LazyLock,
     thread,
     time::{Duration, Instant},
 };
 
 use engram_core::{
-    Confidence, Episode, IndexMode, MemoryStore, Precision, Query, RecallTarget, Route, chrono::Utc,
+    Confidence, Episode, Filter, IndexMode, MemoryStore, Precision, Query, RecallTarget, Route,
+    chrono::{DateTime, Utc},
 };
 
+use self::embeddings::{counts, nth, vectors};
+
 fn main() {
-    let dimension = env::var("ENGRAM_VECTORS_DIMENSION").map_or(768, |dimension| dimension.parse().unwrap());
-    let asked = env::var("ENGRAM_BENCH_QUESTIONS").map_or(500, |count| count.parse().unwrap());
-    let mut base = env::var("ENGRAM_VECTORS_FILE")
-        .map_or_else(|_| made_up(20_000 + asked, dimension), |path| read(&path, dimension));
-    let questions = base.split_off(base.len() - asked);
-    let counts = env::var("ENGRAM_BENCH_MEMORIES").unwrap_or_else(|_| "10000,30000,100000".to_owned());
-    let parties = env::var("ENGRAM_BENCH_INDEX").unwrap_or_else(|_| "exact,scan,ivf,ivf:0.95".to_owned());
+    let (base, questions) = vectors();
+    let parties = env::var("ENGRAM_BENCH_INDEX").unwrap_or_else(|_| "exact,int8,scan,ivf,hnsw".to_owned());
+    let filters = env::var("ENGRAM_BENCH_FILTERS").unwrap_or_default();
+    let filters = filters.split(',').filter_map(|share| share.parse().ok());
+    let filters: Vec<f64> = [1.0].into_iter().chain(filters).collect();
     println!(
-        "| memories | | recall of 10 | other than int8 | not found by itself | ms a recall | recalls/s |"
+        "| memories | | filter | recall of 10 | other than int8 | not found by itself | ms a recall | recalls/s | made in s | bytes a memory |"
     );
-    println!("|---|---|---|---|---|---|---|");
-    for count in counts.split(',').map(|count| count.parse::<usize>().unwrap()) {
-        let exact = store(&base, count, Precision::F32, IndexMode::Scan, 0.99);
-        let truth: Vec<Vec<String>> = questions.iter().map(|question| ten(&exact, question)).collect();
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for count in counts("10000,30000,100000") {
+        if let Ok(directory) = env::var("ENGRAM_BENCH_WRITE") {
+            write(&Path::new(&directory).join("base.f32"), (0..count).map(|n| nth(&base, n)));
+            write(&Path::new(&directory).join("questions.f32"), questions.iter().cloned());
+        }
+        let bench = Bench { base: &base, questions: &questions, count };
+        let exact = bench.store(Precision::F32, IndexMode::Scan, 0.99);
+        let truths = filters.iter().map(|share| bench.answers(&exact, *share, false)).collect::<Vec<_>>();
         if parties.contains("exact") {
-            measure(&format!("| {count} | exact, f32 "), &exact, &base, &questions, &truth, count);
+            bench.measure("exact, f32", &exact, &filters, &truths, false, None);
         }
         drop(exact);
-        for (mode, target) in parties.split(',').filter_map(party) {
-            let store = store(&base, count, Precision::Int8, mode, target);
+        for (name, mode, target) in parties.split(',').filter_map(party) {
+            let before = resident();
+            let store = bench.store(Precision::Int8, mode, target);
+            let bytes = (resident() - before) / count as f64;
             let index = store.status().index;
             let name = match index.route {
                 Route::Ivf { probes } => format!("ivf, target {target}: {probes} of {} lists", index.lists),
                 Route::Hnsw { ef } => format!("hnsw, target {target}: ef {ef}"),
+                Route::Scan if name == "int8" => "exact, int8".to_owned(),
                 route => route.name().to_owned(),
             };
-            measure(&format!("| {count} | {name} "), &store, &base, &questions, &truth, count);
+            bench.measure(&name, &store, &filters, &truths, name == "exact, int8", Some(bytes));
         }
     }
 }
 
-fn measure(
-    name: &str,
-    store: &MemoryStore,
-    base: &[Vec<f32>],
-    questions: &[Vec<f32>],
-    truth: &[Vec<String>],
+struct Bench<'a> {
+    base: &'a [Vec<f32>],
+    questions: &'a [Vec<f32>],
     count: usize,
-) {
-    let mut hits = 0;
-    let mut best = f64::MAX;
-    for _ in 0..3 {
-        let began = seconds();
-        let found: Vec<_> = questions.iter().map(|question| ten(store, question)).collect();
-        best = best.min((seconds() - began) / found.len() as f64);
-        let pairs = truth.iter().zip(&found);
-        hits = pairs.map(|(truth, found)| truth.iter().filter(|id| found.contains(id)).count()).sum();
+}
+
+impl Bench<'_> {
+    fn measure(
+        &self,
+        name: &str,
+        store: &MemoryStore,
+        filters: &[f64],
+        truths: &[Vec<Vec<String>>],
+        exact: bool,
+        bytes: Option<f64>,
+    ) {
+        for (share, truth) in filters.iter().zip(truths) {
+            let mut best = f64::MAX;
+            let mut found = Vec::new();
+            for _ in 0..3 {
+                let began = seconds();
+                found = self.answers(store, *share, exact);
+                best = best.min((seconds() - began) / found.len() as f64);
+            }
+            let pairs = truth.iter().zip(&found);
+            let hits: usize =
+                pairs.map(|(truth, found)| truth.iter().filter(|id| found.contains(id)).count()).sum();
+            let recall = hits as f64 / truth.iter().map(Vec::len).sum::<usize>() as f64;
+            let exactly = self.answers(store, *share, true);
+            let (all, other) = (found.len(), exactly.iter().zip(&found).filter(|(a, b)| a != b).count());
+            let made = store.status().index.trained.map_or(0.0, |(_, took)| took.as_secs_f64());
+            let asked: Vec<usize> = (0..self.count).step_by((self.count / 1000).max(1)).collect();
+            let itself = |n: &&usize| {
+                let query = Query { exact, ..Query::embedding(nth(self.base, **n)) };
+                !ids(store, &query).contains(&id(**n))
+            };
+            let missing = asked.iter().filter(itself).count();
+            println!(
+                "| {} | {name} | {share} | {recall:.4} | {other} of {all} | {missing} of {} | {:.3} | {:.0} | {made:.1} | {:.0} |",
+                self.count,
+                asked.len(),
+                best * 1e3,
+                1.0 / best,
+                bytes.unwrap_or(0.0),
+            );
+        }
     }
-    let recall = f64::from(hits as u32) / (10 * truth.len()) as f64;
-    let exactly =
-        |question: &Vec<f32>| ids(store, &Query { exact: true, ..Query::embedding(question.clone()) });
-    let other = questions.iter().filter(|question| exactly(question) != ten(store, question)).count();
-    let asked = (0..count).step_by((count / 1000).max(1));
-    let missing = asked.clone().filter(|n| !ten(store, &nth(base, *n)).contains(&id(*n))).count();
-    let asked = asked.count();
-    let all = questions.len();
-    println!(
-        "{name}| {recall:.4} | {other} of {all} | {missing} of {asked} | {:.3} | {:.0} |",
-        best * 1e3,
-        1.0 / best
-    );
+
+    /// The ten best to each question, of the newest `share` of all.
+    fn answers(&self, store: &MemoryStore, share: f64, exact: bool) -> Vec<Vec<String>> {
+        let first = (self.count as f64 * (1.0 - share)).round() as usize;
+        let filter = Filter { when_from: (share < 1.0).then(|| when(first)), ..Filter::default() };
+        let query = |question: &Vec<f32>| Query {
+            exact,
+            ..Query::embedding(question.clone()).filter(filter.clone())
+        };
+        self.questions.iter().map(|question| ids(store, &query(question))).collect()
+    }
+
+    fn store(&self, precision: Precision, mode: IndexMode, target: f32) -> MemoryStore {
+        let store = MemoryStore::new(self.count).with_dimension(self.base[0].len()).unwrap();
+        let store = store.with_precision(precision).unwrap().with_index(mode).unwrap();
+        let store = store.with_recall_target(RecallTarget::new(target).unwrap()).unwrap();
+        for n in 0..self.count {
+            let vector = nth(self.base, n);
+            store.store(Episode::new(id(n), when(n), id(n), vector, Confidence::HIGH)).unwrap();
+        }
+        // Lists are made in the background; whether they are used depends on the vectors.
+        let is_made = || {
+            let index = store.status().index;
+            match mode {
+                IndexMode::Ivf => index.lists > 0,
+                IndexMode::Hnsw => index.nodes > 0,
+                _ => true,
+            }
+        };
+        while precision == Precision::Int8 && !is_made() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        store
+    }
+}
+
+/// As in `ivf:0.95`: what finds the candidates, and its recall target. `int8` is a scan that is not asked.
+fn party(name: &str) -> Option<(&str, IndexMode, f32)> {
+    let (mode, target) = name.split_once(':').unwrap_or((name, ""));
+    let target = target.parse().unwrap_or(RecallTarget::default().get());
+    if mode == "int8" {
+        Some((mode, IndexMode::Scan, target))
+    } else {
+        Some((mode, mode.parse().ok()?, target))
+    }
+}
+
+fn ids(store: &MemoryStore, query: &Query) -> Vec<String> {
+    let recall = store.recall(query).unwrap();
+    recall.hits.iter().map(|hit| hit.memory.id().to_owned()).collect()
+}
+
+fn id(n: usize) -> String {
+    n.to_string()
+}
+
+fn when(n: usize) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + n as i64, 0).unwrap()
 }
 
 /// Of this thread's work, where the system tells (Linux), so that other work on the machine counts less; otherwise of the
@@ -98,96 +188,17 @@ fn seconds() -> f64 {
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-fn store(base: &[Vec<f32>], count: usize, precision: Precision, mode: IndexMode, target: f32) -> MemoryStore {
-    let store = MemoryStore::new(count).with_dimension(base[0].len()).unwrap();
-    let store = store.with_precision(precision).unwrap().with_index(mode).unwrap();
-    let store = store.with_recall_target(RecallTarget::new(target).unwrap()).unwrap();
-    for n in 0..count {
-        store.store(Episode::new(id(n), Utc::now(), id(n), nth(base, n), Confidence::HIGH)).unwrap();
+/// Bytes of this process in memory, where the system tells (Linux).
+fn resident() -> f64 {
+    let told = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    told.split_whitespace().nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or(0.0) * 4096.0
+}
+
+fn write(path: &Path, vectors: impl Iterator<Item = Vec<f32>>) {
+    let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
+    for vector in vectors {
+        let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+        file.write_all(&bytes).unwrap();
     }
-    // Lists are made in the background; whether they are used depends on the vectors.
-    let is_made = || {
-        let index = store.status().index;
-        match mode {
-            IndexMode::Ivf => index.trained.is_some(),
-            IndexMode::Hnsw => index.nodes > 0,
-            _ => true,
-        }
-    };
-    while precision == Precision::Int8 && !is_made() {
-        thread::sleep(Duration::from_millis(10));
-    }
-    store
-}
-
-fn id(n: usize) -> String {
-    n.to_string()
-}
-
-/// As in `ivf:0.95`: what finds the candidates, and its recall target.
-fn party(name: &str) -> Option<(IndexMode, f32)> {
-    let (mode, target) = name.split_once(':').unwrap_or((name, ""));
-    let target = target.parse().unwrap_or(RecallTarget::default().get());
-    Some((mode.parse().ok()?, target))
-}
-
-fn ten(store: &MemoryStore, vector: &[f32]) -> Vec<String> {
-    ids(store, &Query::embedding(vector.to_vec()))
-}
-
-fn ids(store: &MemoryStore, query: &Query) -> Vec<String> {
-    let recall = store.recall(query).unwrap();
-    recall.hits.iter().map(|hit| hit.memory.id().to_owned()).collect()
-}
-
-/// The vector of a memory; always the same for the same number.
-fn nth(base: &[Vec<f32>], n: usize) -> Vec<f32> {
-    let first = &base[n % base.len()];
-    if n < base.len() {
-        return first.clone();
-    }
-    let mut random = Random(n as u64);
-    let second = &base[(random.next() * base.len() as f32) as usize % base.len()];
-    let share = 0.15 + 0.35 * random.next();
-    let noise = 0.3 / (first.len() as f32).sqrt();
-    first.iter().zip(second).map(|(a, b)| a + share * b + noise * (random.next() - 0.5)).collect()
-}
-
-fn made_up(count: usize, dimension: usize) -> Vec<Vec<f32>> {
-    let vector = |seed: u64| {
-        let mut random = Random(seed);
-        (0..dimension).map(move |_| random.next() - 0.5)
-    };
-    let near = |n: u64| {
-        let cluster = vector(n.wrapping_mul(0x9e37_79b9) % 1000);
-        cluster.zip(vector(1_000_000 + n)).map(|(middle, own)| middle + 0.9 * own).collect()
-    };
-    (0..count as u64).map(near).collect()
-}
-
-fn read(path: &str, dimension: usize) -> Vec<Vec<f32>> {
-    let bytes = fs::read(path).unwrap();
-    let numbers = |row: &[u8]| row.as_chunks::<2>().0.iter().map(|half| widened(*half)).collect();
-    bytes.chunks_exact(2 * dimension).map(numbers).collect()
-}
-
-/// A half-precision number.
-fn widened(half: [u8; 2]) -> f32 {
-    let half = u16::from_le_bytes(half);
-    let (exponent, fraction) = (i32::from(half >> 10 & 31), f32::from(half & 1023) / 1024.0);
-    let size =
-        if exponent == 0 { fraction * 2_f32.powi(-14) } else { (1.0 + fraction) * 2_f32.powi(exponent - 15) };
-    if half >> 15 == 1 { -size } else { size }
-}
-
-struct Random(u64);
-
-impl Random {
-    /// From 0 to 1.
-    fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) >> 40) as f32 / 16_777_216.0
-    }
+    file.flush().unwrap();
 }
