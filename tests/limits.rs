@@ -34,7 +34,9 @@ struct MemoryGroup(PathBuf);
 
 impl MemoryGroup {
     fn make(limit_bytes: u64) -> Result<Self, String> {
-        let group = Self(Path::new("/sys/fs/cgroup/memory").join(format!("engram-test-{}", process::id())));
+        let group = Self(
+            Path::new("/sys/fs/cgroup/memory").join(format!("engram-test-{}-{limit_bytes}", process::id())),
+        );
         fs::create_dir(&group.0).map_err(|e| format!("{}: {e}", group.0.display()))?;
         let limited = fs::write(group.0.join("memory.limit_in_bytes"), limit_bytes.to_string());
         limited.map(|()| group).map_err(|e| format!("memory cannot be limited: {e}"))
@@ -66,7 +68,7 @@ fn a_server_that_the_kernel_kills_for_its_memory_has_lost_nothing() {
     };
     let directory = directory();
     let enter = format!("echo $$ > {}/cgroup.procs", group.0.display());
-    let server = Server::spawn(command_after(&enter, directory.path(), &[]));
+    let server = Server::spawn(command_after(&enter, directory.path(), &["--memory-limit", "1000000000"]));
     let acknowledged = under_load(&server, 4, CONTENT_BYTES, |_| {
         wait_until("the kernel kills", || group.kills() > 0);
     });
@@ -75,6 +77,32 @@ fn a_server_that_the_kernel_kills_for_its_memory_has_lost_nothing() {
     println!("killed after {} memories of {CONTENT_BYTES} bytes", acknowledged.len());
     assert!(!acknowledged.is_empty());
     check(&Server::start(directory.path(), &[]), &acknowledged, CONTENT_BYTES);
+}
+
+#[test]
+fn a_server_refuses_what_its_memory_has_no_room_for_before_the_kernel_kills_it() {
+    let group = match MemoryGroup::make(128 << 20) {
+        Ok(group) => group,
+        Err(reason) => return skip::because(&reason),
+    };
+    let directory = directory();
+    let enter = format!("echo $$ > {}/cgroup.procs", group.0.display());
+    let server = Server::spawn(command_after(&enter, directory.path(), &[]));
+    let status = server.get("/v1/status").expect(200);
+    assert_eq!(status["memory_limit"], (128 << 20) / 100 * 70, "a share of what the group gives: {status}");
+    let store = |id: usize| {
+        server.post("/v1/memories", &json!({"id": id.to_string(), "content": format!("{id} ").repeat(5_000)}))
+    };
+    let refused = (0..20_000).find(|n| store(*n).status != 201).expect("a limit");
+    let problem = store(refused).problem(507, "memory_limit_reached");
+    println!("refused after {refused} memories: {problem}");
+    assert!(refused > 500, "{refused}");
+    // What is there can be read, replaced and forgotten, and then there is room again.
+    store(0).expect(200);
+    server.delete("/v1/memories/1").expect(200);
+    server.delete("/v1/memories/2").expect(200);
+    store(refused).expect(201);
+    assert_eq!((group.kills(), server.all_memories().len()), (0, refused - 1));
 }
 
 #[test]

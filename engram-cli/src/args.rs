@@ -137,6 +137,11 @@ pub(crate) struct StartArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000_000, env = "ENGRAM_CAPACITY")]
     pub(crate) capacity: usize,
 
+    /// About how much memory the memories may take, in bytes: what would go beyond is refused [default: 70 % of what the
+    /// machine has, or the process's control group]
+    #[arg(long, value_name = "BYTES", env = "ENGRAM_MEMORY_LIMIT")]
+    pub(crate) memory_limit: Option<u64>,
+
     /// How much damage of the log to start over: strict (none), torn-tail (an unacknowledged end), skip-corrupt
     /// (damaged records are skipped and reported, up to 1 % of all)
     #[arg(long, value_name = "MODE", default_value = "skip-corrupt", env = "ENGRAM_RECOVERY")]

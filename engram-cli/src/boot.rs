@@ -43,6 +43,15 @@ pub(crate) fn open_store(app: &App) -> Result<MemoryStore, Failure> {
     if let Some(report) = store.status().recovery {
         summarise(store.count(), &report);
     }
+    let status = store.status();
+    if status.memory_bytes > status.memory_limit {
+        warn!(
+            "the memories take about {} MiB of memory, more than the {} MiB that they may (--memory-limit): none is taken \
+             until some are forgotten",
+            status.memory_bytes >> 20,
+            status.memory_limit >> 20,
+        );
+    }
     if store.count() > config.capacity {
         warn!(
             "the store holds {}, more than its capacity of {}: no new one is taken until some are forgotten, or the \
@@ -65,6 +74,7 @@ fn with_settings(store: MemoryStore, config: &StartConfig) -> Result<MemoryStore
     if let Some(precision) = config.precision {
         store = store.with_precision(precision)?;
     }
+    store = store.with_memory_limit(config.memory_limit);
     store.with_snapshots(config.snapshots)?.with_index(config.index)?.with_recall_target(config.recall_target)
 }
 

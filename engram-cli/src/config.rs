@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     args::{StartArgs, WalFailurePolicy},
     exit::{Exit, Failure},
+    memory,
 };
 
 /// The directory of the log, in the data directory.
@@ -35,6 +36,8 @@ pub(crate) struct StartConfig {
     pub(crate) snapshots: SnapshotPolicy,
     /// At least 1.
     pub(crate) capacity: usize,
+    /// `u64::MAX` for no limit.
+    pub(crate) memory_limit: u64,
     /// Nothing: the store's own.
     pub(crate) dimension: Option<usize>,
     /// Nothing: the store's own.
@@ -64,6 +67,7 @@ impl StartConfig {
             },
             on_wal_failure: args.on_wal_failure,
             capacity: args.capacity,
+            memory_limit: args.memory_limit.or_else(memory::default_limit).unwrap_or(u64::MAX),
             dimension: args.dimension,
             precision: args.embedding_precision,
             index: args.index,

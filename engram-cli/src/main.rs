@@ -5,7 +5,7 @@
 //!
 //! - [`args`] is what was typed, [`config`] what will run, [`exit`] how it ends;
 //! - [`start`] wires `engram start` together, [`boot`] opens the store for it, [`signals`] and [`logging`] are its
-//!   ears and its voice, [`files`] the room it has, [`count`] its grammar;
+//!   ears and its voice, [`files`] and [`memory`] the room it has, [`count`] its grammar;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems;
 //! - [`operator`] is what an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot`, `restore`, and
@@ -20,6 +20,7 @@ mod crashtest;
 mod exit;
 mod files;
 mod logging;
+mod memory;
 mod operator;
 mod recovery_view;
 mod server;

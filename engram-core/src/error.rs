@@ -67,6 +67,14 @@ pub enum StoreError {
         /// The memories that it holds, or is about to.
         count: usize,
     },
+    /// The memories take as much memory as they may. Nothing is dropped to make room: forget memories, or raise the limit.
+    #[error("the memories take about {bytes} bytes of memory, and may take {limit}")]
+    MemoryLimitReached {
+        /// What they may take, in bytes.
+        limit: u64,
+        /// What they take, by an estimate.
+        bytes: u64,
+    },
     /// The store cannot be set up like this.
     #[error("{reason}")]
     Setting {

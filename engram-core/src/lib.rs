@@ -29,6 +29,7 @@ mod embedding;
 mod episode;
 mod error;
 mod filter;
+mod footprint;
 mod fusion;
 mod index;
 pub mod limits;

@@ -16,9 +16,10 @@ use dashmap::DashMap;
 use engram_storage::{Lsn, WalEntryType, disk::Disk};
 
 use crate::{
-    Confidence, Cursor, Embedding, IndexStatus, Memory, Mode, Outcome, Query, Recall, StoreError,
+    Confidence, Cursor, Embedding, IndexStatus, Memory, Metadata, Mode, Outcome, Query, Recall, StoreError,
     applied::Applied,
     capture::{Capture, Captured, PAGE_MEMORIES},
+    footprint,
     fusion::{Found, Recency, fuse},
     index::{IndexSettings, Route},
     payload::{Config, StoreRecord},
@@ -39,6 +40,8 @@ pub(crate) struct State {
     /// Held for one change, or for one question by words.
     words: RwLock<WordIndex<Arc<Memory>>>,
     pub(crate) timeline: Timeline,
+    /// About how much memory the memories take.
+    bytes: AtomicU64,
     /// Held while a record is applied: one at a time. Taken before any other lock here. What a snapshot is collecting is
     /// protected by it, too.
     applying: Mutex<Option<Capture>>,
@@ -96,6 +99,7 @@ impl State {
             vectors: VectorArena::new(config.dimension, config.precision, index),
             words: RwLock::new(WordIndex::new()),
             timeline: Timeline::default(),
+            bytes: AtomicU64::new(0),
             applying: Mutex::new(None),
             applied: Applied::default(),
             volatile_from: AtomicU64::new(u64::MAX),
@@ -136,6 +140,20 @@ impl State {
 
     pub(crate) fn count(&self) -> usize {
         self.memories.count.load(SeqCst)
+    }
+
+    /// About how many bytes of memory the memories take.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(SeqCst)
+    }
+
+    /// About how many bytes a memory of these takes.
+    pub(crate) fn footprint(&self, id: &str, content: &str, metadata: &Metadata, has_embedding: bool) -> u64 {
+        footprint::of(id, content, metadata, has_embedding, self.config)
+    }
+
+    pub(crate) fn footprint_of(&self, memory: &Memory) -> u64 {
+        self.footprint(&memory.id, &memory.content, &memory.metadata, memory.has_embedding)
     }
 
     /// The last record that is in the state.
@@ -287,6 +305,10 @@ impl State {
         {
             self.timeline.remove(&entry.memory);
         }
+        self.bytes.fetch_add(self.footprint_of(&memory), SeqCst);
+        if let Some(entry) = before {
+            self.bytes.fetch_sub(self.footprint_of(&entry.memory), SeqCst);
+        }
         self.timeline.insert(Arc::clone(&memory));
         self.memories.insert(Entry { memory, row, doc });
         if before.is_some() { Outcome::Updated } else { Outcome::Created }
@@ -337,6 +359,7 @@ impl State {
         let Some(entry) = self.memories.get(id) else { return Outcome::Unchanged };
         self.keep(capture, &entry.memory);
         self.memories.remove(id);
+        self.bytes.fetch_sub(self.footprint_of(&entry.memory), SeqCst);
         self.timeline.remove(&entry.memory);
         if let Some(row) = entry.row {
             self.vectors.remove(row);

@@ -52,6 +52,7 @@ pub struct MemoryStore {
     report: Option<RecoveryReport>,
     recovered: usize,
     capacity: usize,
+    memory_limit: u64,
     in_flight: Arc<InFlight>,
     dimension: Option<usize>,
     precision: Option<Precision>,
@@ -67,6 +68,10 @@ pub struct StoreStatus {
     pub count: usize,
     /// The most that it holds.
     pub capacity: usize,
+    /// About how many bytes of memory the memories take.
+    pub memory_bytes: u64,
+    /// How many they may take; `u64::MAX` without a limit.
+    pub memory_limit: u64,
     /// The length of its embeddings.
     pub dimension: usize,
     /// The form of its embeddings.
@@ -110,6 +115,7 @@ impl MemoryStore {
             report: None,
             recovered: 0,
             capacity,
+            memory_limit: u64::MAX,
             in_flight: Arc::default(),
             dimension: None,
             precision: None,
@@ -124,7 +130,8 @@ impl MemoryStore {
     ///
     /// # Errors
     /// A refusal ([`StoreError::Id`], [`Content`](StoreError::Content), [`Metadata`](StoreError::Metadata),
-    /// [`Embedding`](StoreError::Embedding), [`CapacityReached`](StoreError::CapacityReached)) has changed nothing.
+    /// [`Embedding`](StoreError::Embedding), [`CapacityReached`](StoreError::CapacityReached),
+    /// [`MemoryLimitReached`](StoreError::MemoryLimitReached)) has changed nothing.
     /// [`StoreError::Storage`]: the log did not acknowledge it; see [`WalWriter::write`] for what to do.
     pub fn store(&self, episode: Episode) -> Result<Receipt, StoreError> {
         self.submit(episode).wait()
@@ -134,8 +141,8 @@ impl MemoryStore {
     /// thread are stored in that order. Blocks while the log's queue is full.
     pub fn submit(&self, episode: Episode) -> ReceiptHandle {
         match self.prepare(episode) {
-            Ok(Prepared::Unchanged(receipt)) => ReceiptHandle::ready(Ok(receipt)),
-            Ok(Prepared::Write { flight, entry }) => self.commit(flight, entry),
+            Ok(Checked::Unchanged(receipt)) => ReceiptHandle::ready(Ok(receipt)),
+            Ok(Checked::Write { flight, entry }) => self.commit(flight, entry),
             Err(error) => ReceiptHandle::ready(Err(error)),
         }
     }
@@ -171,7 +178,7 @@ impl MemoryStore {
     }
 
     /// Checks an episode and makes its record.
-    fn prepare(&self, episode: Episode) -> Result<Prepared, StoreError> {
+    fn prepare(&self, episode: Episode) -> Result<Checked, StoreError> {
         episode.check()?;
         let vector = episode.embedding.as_ref().map(|embedding| self.state.vector(embedding)).transpose()?;
         let Episode { id, when, content, embedding: _, confidence, metadata } = episode;
@@ -186,12 +193,7 @@ impl MemoryStore {
             && (memory.metadata(), stored) == (&metadata, &vector)
         {
             let (lsn, outcome) = (memory.lsn(), Outcome::Unchanged);
-            return Ok(Prepared::Unchanged(Receipt {
-                id,
-                lsn,
-                outcome,
-                durability: self.durability_of(lsn),
-            }));
+            return Ok(Checked::Unchanged(Receipt { id, lsn, outcome, durability: self.durability_of(lsn) }));
         }
         // One that is being stored has its place already.
         let is_new = before.is_none() && !is_changing;
@@ -202,9 +204,16 @@ impl MemoryStore {
         if is_new && count + self.in_flight.new_memories() > self.capacity {
             return Err(StoreError::CapacityReached { capacity: self.capacity, count });
         }
+        let has_embedding = vector.is_some();
+        let grows = self.state.footprint(&id, &content, &metadata, has_embedding);
+        let shrinks = before.as_ref().map_or(0, |(memory, _)| self.state.footprint_of(memory));
+        let bytes = self.state.bytes();
+        if grows > shrinks && bytes.saturating_add(grows - shrinks) > self.memory_limit {
+            return Err(StoreError::MemoryLimitReached { limit: self.memory_limit, bytes });
+        }
         let space = SPACE.to_owned();
         let record = StoreRecord { space, id, when_us, content, confidence, metadata, vector };
-        Ok(Prepared::Write { flight, entry: encode(Record::Store(record))? })
+        Ok(Checked::Write { flight, entry: encode(Record::Store(record))? })
     }
 
     /// Logs a change, and applies it when it is committed: on the log's thread, in the order of the log, before the
@@ -306,6 +315,8 @@ impl MemoryStore {
         StoreStatus {
             count: self.count(),
             capacity: self.capacity,
+            memory_bytes: self.state.bytes(),
+            memory_limit: self.memory_limit,
             dimension,
             precision,
             index: self.state.index_status(),
@@ -357,7 +368,7 @@ impl MemoryStore {
 }
 
 /// An episode that passed all checks.
-enum Prepared {
+enum Checked {
     Unchanged(Receipt),
     Write { flight: Flight, entry: WalEntry },
 }

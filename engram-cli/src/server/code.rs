@@ -124,6 +124,9 @@ problems! {
     INSUFFICIENT_STORAGE CapacityReached "capacity_reached"
         "The store is full"
         "Forget memories, or start the server with a greater --capacity.";
+    INSUFFICIENT_STORAGE MemoryLimitReached "memory_limit_reached"
+        "The memories take as much memory as they may"
+        "Forget memories, or start the server with a greater --memory-limit, on a machine that has it.";
     INSUFFICIENT_STORAGE DiskFull "disk_full"
         "The disk is full"
         "Free some space and send it again: the server goes on by itself.";

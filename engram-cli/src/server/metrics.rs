@@ -136,6 +136,10 @@ impl Collector for StoreCollector {
         let mut to = MetricsEncoder(encoder);
         to.gauge("memories", "Memories stored", status.count as u64)?;
         to.gauge("capacity", "The most memories that the store holds", status.capacity as u64)?;
+        to.gauge("memory_bytes", "Memory that the memories take, by an estimate", status.memory_bytes)?;
+        if status.memory_limit < u64::MAX {
+            to.gauge("memory_limit_bytes", "Memory that they may take", status.memory_limit)?;
+        }
         to.gauge("vectors", "Memories with a vector", status.index.rows as u64)?;
         let tail = status.index.tail as u64;
         to.gauge("vectors_unlisted", "Vectors that are in no list of the index yet, and are scanned", tail)?;

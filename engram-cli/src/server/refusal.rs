@@ -27,6 +27,7 @@ impl From<StoreError> for Problem {
             StoreError::NotYet { .. } => Code::LsnNotReached,
             StoreError::NotFound { .. } => Code::NotFound,
             StoreError::CapacityReached { .. } => Code::CapacityReached,
+            StoreError::MemoryLimitReached { .. } => Code::MemoryLimitReached,
             StoreError::Storage(error) => return of_storage(error),
             _ => return of_defect(&error),
         };
@@ -84,6 +85,7 @@ mod tests {
                 504,
             ),
             (StoreError::CapacityReached { capacity: 1, count: 2 }, Code::CapacityReached, 507),
+            (StoreError::MemoryLimitReached { limit: 1, bytes: 2 }, Code::MemoryLimitReached, 507),
             (StoreError::Setting { reason: String::new() }, Code::Internal, 500),
             (full.into(), Code::DiskFull, 507),
             (poisoned().into(), Code::LogFailed, 503),

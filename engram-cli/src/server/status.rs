@@ -18,6 +18,9 @@ pub(crate) struct StatusView {
     uptime_s: u64,
     memories: usize,
     capacity: usize,
+    /// About how much memory the memories take, and how much they may; null for no limit.
+    memory_bytes: u64,
+    memory_limit: Option<u64>,
     dimension: usize,
     precision: String,
     index: IndexView,
@@ -103,6 +106,8 @@ impl From<&SnapshotStatus> for SnapshotsView {
 /// `GET /v1/status`
 pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> Json<StatusView> {
     let StoreStatus {
+        memory_bytes,
+        memory_limit,
         count,
         capacity,
         dimension,
@@ -119,6 +124,8 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> J
         uptime_s: app.started.elapsed().as_secs(),
         memories: count,
         capacity,
+        memory_bytes,
+        memory_limit: (memory_limit < u64::MAX).then_some(memory_limit),
         dimension,
         precision: precision.to_string(),
         index: IndexView::from(index),

@@ -84,6 +84,13 @@ impl MemoryStore {
         Ok(self)
     }
 
+    /// With a limit to the memory that memories take, in bytes, by an estimate that errs to the safe side. What would go
+    /// beyond it is refused. A log that holds more is opened all the same.
+    #[must_use]
+    pub fn with_memory_limit(self, bytes: u64) -> Self {
+        Self { memory_limit: bytes, ..self }
+    }
+
     /// What becomes of writes when the log fails.
     #[must_use]
     pub fn on_log_failure(self, log_failure: LogFailure) -> Self {

@@ -544,3 +544,36 @@ fn the_index_of_the_vectors_is_there_again_after_a_restart_and_nobody_minds_its_
         assert!(hits[0].score > 0.9999, "{n}");
     }
 }
+
+#[test]
+fn what_takes_more_memory_than_there_may_be_is_refused_and_what_is_forgotten_makes_room() {
+    let disk = SimDisk::new(1);
+    let open = |limit| {
+        let store = MemoryStore::new(1000).with_dimension(4).unwrap().with_memory_limit(limit);
+        store.with_log(Arc::new(disk.clone()), options()).unwrap()
+    };
+    let store = open(20_000);
+    assert_eq!((store.status().memory_bytes, store.status().memory_limit), (0, 20_000));
+    let stored = (0..1000).find(|n| store.store(episode(&format!("m{n:03}"), 1.0)).is_err()).unwrap();
+    let refused = store.store(episode("one more", 1.0)).unwrap_err();
+    assert!(
+        matches!(refused, StoreError::MemoryLimitReached { limit: 20_000, bytes: 19_000.. }),
+        "{refused}"
+    );
+    assert!((20..80).contains(&stored), "{stored}");
+    let bytes = store.status().memory_bytes;
+    // In place of one that is as large.
+    store.store(episode("m000", 2.0)).unwrap();
+    assert_eq!(store.status().memory_bytes, bytes);
+    store.forget("m001").unwrap();
+    store.store(episode("new1", 1.0)).unwrap();
+    assert_eq!(store.status().memory_bytes, bytes);
+    drop(store);
+    // What is there is opened whatever the limit is, and counts the same.
+    let store = open(1000);
+    assert_eq!((store.count(), store.status().memory_bytes), (stored, bytes));
+    for (memory, _) in everything(&store) {
+        store.forget(memory.id()).unwrap();
+    }
+    assert_eq!(store.status().memory_bytes, 0);
+}
