@@ -40,9 +40,9 @@ fn main() {
     let filters = filters.split(',').filter_map(|share| share.parse().ok());
     let filters: Vec<f64> = [1.0].into_iter().chain(filters).collect();
     println!(
-        "| memories | | filter | recall of 10 | other than int8 | not found by itself | ms a recall | recalls/s | made in s | bytes a memory |"
+        "| memories | | filter | recall of 10 | other than int8 | not found by itself | ms a recall | recalls/s | made in s |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for count in counts("10000,30000,100000") {
         if let Ok(directory) = env::var("ENGRAM_BENCH_WRITE") {
             write(&Path::new(&directory).join("base.f32"), (0..count).map(|n| nth(&base, n)));
@@ -52,13 +52,11 @@ fn main() {
         let exact = bench.store(Precision::F32, IndexMode::Scan, 0.99);
         let truths = filters.iter().map(|share| bench.answers(&exact, *share, false)).collect::<Vec<_>>();
         if parties.contains("exact") {
-            bench.measure("exact, f32", &exact, &filters, &truths, false, None);
+            bench.measure("exact, f32", &exact, &filters, &truths, false);
         }
         drop(exact);
         for (name, mode, target) in parties.split(',').filter_map(party) {
-            let before = resident();
             let store = bench.store(Precision::Int8, mode, target);
-            let bytes = (resident() - before) / count as f64;
             let index = store.status().index;
             let name = match index.route {
                 Route::Ivf { probes } => format!("ivf, target {target}: {probes} of {} lists", index.lists),
@@ -66,7 +64,7 @@ fn main() {
                 Route::Scan if name == "int8" => "exact, int8".to_owned(),
                 route => route.name().to_owned(),
             };
-            bench.measure(&name, &store, &filters, &truths, name == "exact, int8", Some(bytes));
+            bench.measure(&name, &store, &filters, &truths, name == "exact, int8");
         }
     }
 }
@@ -85,7 +83,6 @@ impl Bench<'_> {
         filters: &[f64],
         truths: &[Vec<Vec<String>>],
         exact: bool,
-        bytes: Option<f64>,
     ) {
         for (share, truth) in filters.iter().zip(truths) {
             let mut best = f64::MAX;
@@ -109,12 +106,11 @@ impl Bench<'_> {
             };
             let missing = asked.iter().filter(itself).count();
             println!(
-                "| {} | {name} | {share} | {recall:.4} | {other} of {all} | {missing} of {} | {:.3} | {:.0} | {made:.1} | {:.0} |",
+                "| {} | {name} | {share} | {recall:.4} | {other} of {all} | {missing} of {} | {:.3} | {:.0} | {made:.1} |",
                 self.count,
                 asked.len(),
                 best * 1e3,
-                1.0 / best,
-                bytes.unwrap_or(0.0),
+                1.0 / best
             );
         }
     }
@@ -187,12 +183,6 @@ fn seconds() -> f64 {
 }
 
 static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// Bytes of this process in memory, where the system tells (Linux).
-fn resident() -> f64 {
-    let told = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    told.split_whitespace().nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or(0.0) * 4096.0
-}
 
 fn write(path: &Path, vectors: impl Iterator<Item = Vec<f32>>) {
     let mut file = std::io::BufWriter::new(fs::File::create(path).unwrap());
