@@ -17,6 +17,7 @@ fn remove(index: &mut WordIndex<u64>, id: DocId, text: &str) -> u64 {
     index.remove(id, &Tokens::of(text))
 }
 
+mod postings;
 mod tokens;
 
 // --- against the definition

@@ -79,6 +79,7 @@ fn words_with_the_same_stem_are_forms_of_one() {
         "Übung ubung",
         "smørrebrød smorrebrod",
         "ёлка елка",
+        "οδος ΟΔΟΣ",
     ] {
         let stems: BTreeSet<_> = forms.split(' ').map(|word| stem(&folded(word)).into_owned()).collect();
         assert_eq!(stems.len(), 1, "{stems:?}");
