@@ -1,7 +1,7 @@
 //! What is recalled after a SIGKILL and a start: the same as before, with the same scores, at once, and without any file but
 //! the log's.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, reason = "a test")]
 #![expect(clippy::print_stdout, reason = "how many answers differed")]
 #![allow(dead_code, reason = "each test uses a part of the harness")]
 
@@ -74,12 +74,12 @@ fn ask(server: &Server, seed: u64, number: u64, exact: bool) -> Vec<(String, f64
     if number % 3 != 0 {
         question["embedding"] = json!(embedding(seed, MEMORIES + number));
     }
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         question["filter"] = json!({"turn": {"lt": 20}});
     }
     let answer = server.post("/v1/recall", &question).expect(200);
     let hit = |hit: &Value| (hit["id"].as_str().unwrap().to_owned(), hit["score"].as_f64().unwrap());
-    answer["hits"].as_array().unwrap().iter().map(hit).collect()
+    answer["results"].as_array().unwrap().iter().map(hit).collect()
 }
 
 fn ask_all(server: &Server, seed: u64, exact: bool) -> Vec<Vec<(String, f64)>> {
@@ -120,8 +120,17 @@ fn after_a_kill_and_a_start_the_same_is_recalled_with_the_same_scores() {
     let after = ask_all(&server, seed, false);
     assert!(ask_all(&server, seed, true) == before_exact, "an exact recall differs");
     assert!(before.iter().all(|hits| hits.len() == 10));
-    // Vectors are found by their signs first, which miss a few: not the same ones before the signs were made.
-    let different = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-    println!("{different} of {QUESTIONS} answers are different");
-    assert!(different <= 10, "{different} of {QUESTIONS} answers are different");
+    // Where vectors are found by their signs first, a few are missed; not the same ones before the signs were made. By words
+    // alone nothing is, among the ten best by meaning hardly anything. Both together rank 200 of each, of which the last
+    // by meaning may be others.
+    let mut different = [0; 3];
+    for (number, _) in before.iter().zip(&after).enumerate().filter(|(_, (before, after))| before != after) {
+        different[number % 3] += 1;
+    }
+    let [by_words, by_meaning, by_both] = different;
+    println!(
+        "of {QUESTIONS} answers, different are {by_words} by words, {by_meaning} by meaning, {by_both} by both"
+    );
+    assert_eq!(by_words, 0);
+    assert!(by_meaning <= 3 && by_both <= 66, "{different:?}");
 }

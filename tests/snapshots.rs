@@ -64,7 +64,7 @@ fn everything(server: &Server) -> Value {
     let questions = ["tea", "note", "note 3 of the morning", "nothing of that kind"];
     let recall = |question: &&str| {
         let answer = server.post("/v1/recall", &json!({"query": question, "limit": 20, "explain": true}));
-        answer.expect(200)["hits"].clone()
+        answer.expect(200)["results"].clone()
     };
     json!([server.all_memories(), questions.iter().map(recall).collect::<Vec<_>>()])
 }
