@@ -71,7 +71,7 @@ fn ask(server: &Server, seed: u64, number: u64, exact: bool) -> Vec<(String, f64
     if number % 3 != 1 {
         question["query"] = json!(content(seed, MEMORIES + number));
     }
-    if number % 3 != 0 {
+    if !number.is_multiple_of(3) {
         question["embedding"] = json!(embedding(seed, MEMORIES + number));
     }
     if number.is_multiple_of(5) {
