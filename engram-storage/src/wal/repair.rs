@@ -108,7 +108,9 @@ impl WalRepair {
             }
             Action::Make { header, gap } => {
                 let unnamed = self.begin(header.id)?;
-                unnamed.write(&gap.bytes(self.log_id, header.id), gap.start)?;
+                if let Some(gap) = gap {
+                    unnamed.write(&gap.bytes(self.log_id, header.id), gap.start)?;
+                }
                 unnamed.publish(header).map(drop)
             }
             Action::Remove => {

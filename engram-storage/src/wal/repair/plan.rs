@@ -31,8 +31,8 @@ pub(super) struct Step {
 pub(super) enum Action {
     /// Copies the segment with this header, and closes the gaps.
     Copy { source: Segment, header: SegmentHeader, gaps: Vec<Gap> },
-    /// Makes a segment that is missing: a header and a gap.
-    Make { header: SegmentHeader, gap: Gap },
+    /// Makes a segment that is missing: a header and a gap. Without a gap it holds nothing.
+    Make { header: SegmentHeader, gap: Option<Gap> },
     /// Takes away a segment that was begun and holds nothing (its header is damaged), or a snapshot that cannot be used.
     Remove,
     /// Writes the snapshot anew, with what of it is whole.
@@ -118,6 +118,11 @@ impl<'a> Planner<'a> {
                 made_end = Some(end);
             }
             match self.segment(id) {
+                // A snapshot is of use only with a segment that goes on after it.
+                None if self.layout.base.snapshot.is_some() && self.layout.segments.is_empty() => {
+                    let header = self.header(id, self.layout.base.lsn.next(), None)?;
+                    steps.push(Self::step(id, 0, true, Action::Make { header, gap: None }));
+                }
                 None => steps.push(Self::step(id, 0, true, Action::Remove)),
                 Some(segment) => {
                     steps.extend(self.copy(
@@ -232,7 +237,7 @@ impl<'a> Planner<'a> {
         }
         let gap = Gap { start: SECTOR_BYTES, end, lsn: damage.last_lsn };
         let header = self.header(made, damage.first_lsn, None)?;
-        Ok((Self::step(made, damage.lost_records(), false, Action::Make { header, gap }), end))
+        Ok((Self::step(made, damage.lost_records(), false, Action::Make { header, gap: Some(gap) }), end))
     }
 
     /// The header of a segment, if it is whole and this segment's.

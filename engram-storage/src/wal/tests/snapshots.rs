@@ -446,3 +446,22 @@ fn what_is_no_whole_snapshot_is_not_restored() {
     let missing = SnapshotRestore::open("/nowhere/at/all.snap").unwrap_err().to_string();
     assert!(missing.contains("/nowhere/at"), "{missing}");
 }
+
+#[test]
+fn a_repair_leaves_a_segment_to_go_on_in_after_a_snapshot() {
+    let disk = SimDisk::new(16);
+    let live = lived(&disk, None);
+    let keys = Keys::on(&disk);
+    keys.snapshot().unwrap();
+    disk.power_off();
+    drop(keys);
+    disk.restart();
+    let segment = disk.file_names().into_iter().find(|name| name.starts_with("wal-")).unwrap();
+    let mut bytes = disk.read(&segment).unwrap();
+    bytes[100] ^= 1;
+    disk.plant(&segment, bytes);
+    let repair = WalRepair::new(Arc::new(disk.clone())).unwrap();
+    assert_eq!(repair.steps().map(|step| &step.file).collect::<Vec<_>>(), [&segment]);
+    assert!(repair.run().unwrap().is_sound());
+    assert_eq!(recovered(&disk, RecoveryMode::Strict).unwrap().0, live);
+}
