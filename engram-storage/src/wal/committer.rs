@@ -10,9 +10,10 @@ use super::{
     options::FailureHook,
     queue::{Queue, Request, Taken},
     record::{self, Place, WalEntry, WalEntryType},
-    segment::{SEGMENT_BYTES_MIN, SegmentHeader, Unnamed},
+    segment::{self, SEGMENT_BYTES_MIN, SPARE_NAME, SegmentHeader},
     snapshot::Point,
     spare::Spare,
+    unnamed::Unnamed,
 };
 use crate::{
     StorageError, StorageMetrics, StorageResult,
@@ -330,17 +331,20 @@ impl Committer {
         self.sync()?;
         let id = self.segment.id.next();
         let (unnamed, full_at) = match self.spare.as_ref().and_then(|spare| spare.take(bytes_max)) {
-            Some(filled) => (Unnamed::from_spare(&self.disk, filled.file), filled.bytes),
-            None => (Unnamed::create(&self.disk, id)?, self.next_segment_bytes()),
+            Some(filled) => (Unnamed::from_file(&self.disk, SPARE_NAME, filled.file), filled.bytes),
+            None => (Unnamed::create(&self.disk, &id.file_name())?, self.next_segment_bytes()),
         };
-        let file = unnamed.publish(&SegmentHeader {
-            log_id: self.log_id,
-            id,
-            first_lsn: self.next_lsn,
-            previous_end: self.segment.at,
-            previous_crc: self.last_crc,
-            time_us: now_us(),
-        })?;
+        let file = segment::publish(
+            unnamed,
+            &SegmentHeader {
+                log_id: self.log_id,
+                id,
+                first_lsn: self.next_lsn,
+                previous_end: self.segment.at,
+                previous_crc: self.last_crc,
+                time_us: now_us(),
+            },
+        )?;
         self.segment = ActiveSegment { id, file, at: SECTOR_LEN as u64, full_at };
         self.log_bytes += SECTOR_LEN as u64;
         self.metrics.rotations.fetch_add(1, Relaxed);

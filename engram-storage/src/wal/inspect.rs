@@ -7,8 +7,8 @@ use super::{
     layout::Layout,
     record::{HEADER_LEN, WalEntryHeader},
     scan::{Found, Scanner},
-    segment::is_temporary,
-    snapshot::{self, RejectedSnapshot, SnapshotInspection},
+    snapshot::{RejectedSnapshot, SnapshotInspection},
+    unnamed::is_temporary,
     walk::{LogWalk, Segment, Step},
 };
 use crate::{StorageError, StorageResult, disk::Disk};
@@ -131,8 +131,7 @@ impl Inspection {
 
     fn look(disk: &Arc<dyn Disk>, on_progress: Option<&ProgressHook>) -> StorageResult<Self> {
         let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
-        let mut temporary: Vec<String> =
-            names.into_iter().filter(|name| is_temporary(name) || snapshot::is_temporary(name)).collect();
+        let mut temporary: Vec<String> = names.into_iter().filter(|name| is_temporary(name)).collect();
         temporary.sort_unstable();
         let layout = Layout::read(&**disk)?;
         let snapshot = layout.base.snapshot.as_ref().map(|it| SnapshotInspection::of(&**disk, it));

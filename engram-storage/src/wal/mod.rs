@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: `record` and `segment` are the bytes; `scan` finds records in a segment, `walk` puts them
 //! in order and names what is missing, `layout` says which bytes of which segment count; `recovery` turns a
-//! directory into a log that can be written; `inspect` looks at all of it, `repair` makes a damaged one sound; `snapshot` is what lets the log be cut;
+//! directory into a log that can be written; `inspect` looks at all of it, `repair` makes a damaged one sound; `snapshot` is what lets the log be cut; `unnamed` is how files come into being;
 //! `queue`, `committer` and `spare` are the writing side, `writer` and
 //! `reader` what callers see.
 
@@ -23,6 +23,7 @@ mod snapshot;
 mod spare;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 mod walk;
 mod writer;
 

@@ -13,8 +13,9 @@ use super::{
     layout::Layout,
     record::{self, Place, WalEntryHeader, WalEntryType},
     report::SnapshotLoaded,
-    segment::{SEGMENT_BYTES_MIN, SegmentHeader, Unnamed, is_temporary},
+    segment::{self, SEGMENT_BYTES_MIN, SegmentHeader},
     snapshot::{self, SnapshotStep, SnapshotWalk},
+    unnamed::{Unnamed, is_temporary},
     walk::{LogWalk, Step},
 };
 use crate::{
@@ -350,7 +351,7 @@ impl<'d> Successor<'d> {
     fn make(&self, mut walk: LogWalk, last_lsn: Lsn) -> StorageResult<(ActiveSegment, u32)> {
         let header = &self.header;
         self.clean_up()?;
-        let unnamed = Unnamed::create(self.disk, header.id)?;
+        let unnamed = Unnamed::create(self.disk, &header.id.file_name())?;
         let (mut at, mut crc, mut copied) = (SECTOR_LEN as u64, header.previous_crc, 0);
         let mut buffer = Vec::new();
         let mut place = Place {
@@ -384,7 +385,7 @@ impl<'d> Successor<'d> {
         let full_at = end.max(self.segment_bytes);
         buffer.resize(usize::try_from(full_at - at).unwrap_or(buffer.len()), 0);
         unnamed.write(&buffer, at)?;
-        let file = unnamed.publish(header)?;
+        let file = segment::publish(unnamed, header)?;
         Ok((ActiveSegment { id: header.id, file, at: end, full_at }, crc))
     }
 
@@ -399,7 +400,7 @@ impl<'d> Successor<'d> {
     fn clean_up(&self) -> StorageResult<()> {
         let disk = &**self.disk;
         let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
-        for name in names.iter().filter(|name| is_temporary(name) || snapshot::is_temporary(name)) {
+        for name in names.iter().filter(|name| is_temporary(name)) {
             if let Err(error) = disk.remove(name) {
                 // Not a file, or not to be removed: it counts for nothing all the same.
                 tracing::warn!(%error, name, "a temporary file is left");

@@ -11,12 +11,8 @@ use std::sync::Arc;
 
 use self::plan::{Action, Planner, Step};
 use super::{
-    Inspection, SegmentId, SnapshotWriter, WalEntry,
-    layout::Layout,
-    recovery::QUARANTINE,
-    segment::Unnamed,
-    snapshot::{Point, SnapshotHeader, SnapshotStep, SnapshotWalk},
-    walk::Segment,
+    Inspection, SegmentId, SnapshotWriter, layout::Layout, recovery::QUARANTINE, segment, snapshot::Point,
+    unnamed::Unnamed, walk::Segment,
 };
 use crate::{
     StorageError, StorageResult,
@@ -104,39 +100,30 @@ impl WalRepair {
                 for gap in gaps {
                     unnamed.write(&gap.bytes(self.log_id, header.id), gap.start)?;
                 }
-                unnamed.publish(header).map(drop)
+                segment::publish(unnamed, header).map(drop)
             }
             Action::Make { header, gap } => {
                 let unnamed = self.begin(header.id)?;
                 if let Some(gap) = gap {
                     unnamed.write(&gap.bytes(self.log_id, header.id), gap.start)?;
                 }
-                unnamed.publish(header).map(drop)
+                segment::publish(unnamed, header).map(drop)
             }
             Action::Remove => {
                 let removed = self.disk.remove(&step.file).and_then(|()| self.disk.sync_dir());
                 removed.map_err(|e| StorageError::io("remove", self.disk.path().join(&step.file), e))
             }
             Action::Rewrite(snapshot) => {
-                let SnapshotHeader { log_id, lsn, segment, .. } = snapshot.header;
-                let point = Point { log_id, lsn, segment };
+                let point = Point::of(snapshot, self.log_id);
                 let mut writer = SnapshotWriter::create(Arc::clone(&self.disk), point)?;
-                let mut walk = SnapshotWalk::new(&*self.disk, snapshot);
-                while let Some(step) = walk.next()? {
-                    if let SnapshotStep::Record(header) = step {
-                        let (entry_type, payload) = (header.entry_type, walk.payload().to_vec());
-                        writer.append(header.lsn, &WalEntry { entry_type, payload })?;
-                    }
-                }
+                writer.copy(&*self.disk, snapshot, |_| Ok(()))?;
                 writer.publish().map(drop)
             }
         }
     }
 
     fn begin(&self, id: SegmentId) -> StorageResult<Unnamed> {
-        // What an interrupted repair left.
-        drop(self.disk.remove(&Unnamed::temporary_name(id)));
-        Unnamed::create(&self.disk, id)
+        Unnamed::create_anew(&self.disk, &id.file_name())
     }
 
     fn copy(&self, source: &Segment, unnamed: &Unnamed) -> StorageResult<()> {

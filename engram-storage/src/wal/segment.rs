@@ -1,15 +1,16 @@
 //! Segment files: their names, their header, and how one comes into being.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use super::{
     Lsn, SECTOR_LEN,
     record::{u32_at, u64_at},
+    unnamed::Unnamed,
 };
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, DiskFile},
-    planted::{Defect, planted},
+    planted::Defect,
 };
 
 /// The size at which a segment is full, in bytes, unless the options say otherwise.
@@ -21,7 +22,9 @@ pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 const MAGIC: [u8; 8] = *b"ENGRMWAL";
 const FORMAT_VERSION: u32 = 1;
 const CRC_AT: usize = SECTOR_LEN - 4;
-const TEMPORARY: &str = ".tmp";
+
+/// What the names of segments begin with.
+pub(super) const PREFIX: &str = "wal-";
 
 /// No log gets there: a file with a greater number is none of ours.
 const ID_MAX: u64 = 1 << 62;
@@ -63,12 +66,12 @@ impl SegmentId {
 
     /// Fixed width: in order by name is in order by number.
     pub(super) fn file_name(self) -> String {
-        format!("wal-{:020}.log", self.0)
+        format!("{PREFIX}{:020}.log", self.0)
     }
 
     /// The segment that a file name stands for; nothing for any other file.
     pub(super) fn from_file_name(name: &str) -> Option<Self> {
-        let digits = name.strip_prefix("wal-")?.strip_suffix(".log")?;
+        let digits = name.strip_prefix(PREFIX)?.strip_suffix(".log")?;
         let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
         digits.parse().ok().filter(|&id| all_digits && (1..=ID_MAX).contains(&id)).map(Self)
     }
@@ -78,11 +81,6 @@ impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
-}
-
-/// Whether a file is one that a crash left half made, free to be removed by the next writer.
-pub(super) fn is_temporary(name: &str) -> bool {
-    name.starts_with("wal-") && name.ends_with(TEMPORARY)
 }
 
 /// The name under which the next segment is made ready.
@@ -163,71 +161,11 @@ impl SegmentHeader {
     }
 }
 
-/// A new segment that has no name yet that recovery would look at. Dropped before it is published, it is removed.
-pub(super) struct Unnamed {
-    disk: Arc<dyn Disk>,
-    temporary: String,
-    file: Option<Box<dyn DiskFile>>,
-}
-
-impl Unnamed {
-    /// Makes an empty file for the segment `id`.
-    pub(super) fn create(disk: &Arc<dyn Disk>, id: SegmentId) -> StorageResult<Self> {
-        let temporary = Self::temporary_name(id);
-        match disk.create(&temporary) {
-            Ok(file) => Ok(Self { disk: Arc::clone(disk), temporary, file: Some(file) }),
-            Err(e) => Err(StorageError::write("create", disk.path().join(&temporary), e)),
-        }
-    }
-
-    /// The name of the segment `id` before it is published.
-    pub(super) fn temporary_name(id: SegmentId) -> String {
-        id.file_name() + TEMPORARY
-    }
-
-    /// Takes over the file that was made ready as [`SPARE_NAME`].
-    pub(super) fn from_spare(disk: &Arc<dyn Disk>, file: Box<dyn DiskFile>) -> Self {
-        Self { disk: Arc::clone(disk), temporary: SPARE_NAME.to_owned(), file: Some(file) }
-    }
-
-    /// Writes `bytes` at `offset`. What fails here leaves nothing that counts.
-    pub(super) fn write(&self, bytes: &[u8], offset: u64) -> StorageResult<()> {
-        self.attempt("write", |file| file.write_all_at(bytes, offset))
-    }
-
-    /// Makes the segment part of the log: its bytes are durable before its name is, so a segment with a name has a
-    /// whole header.
-    pub(super) fn publish(mut self, header: &SegmentHeader) -> StorageResult<Box<dyn DiskFile>> {
-        // Invariant: header and contents are synced before the rename, the rename before the first acknowledgement.
-        self.write(&header.encode(), 0)?;
-        if !planted(Defect::NamedBeforeSynced) {
-            self.attempt("sync", |file| file.sync())?;
-        }
-        self.attempt("rename", |_| self.disk.rename(&self.temporary, &header.id.file_name()))?;
-        // From here on the name may be durable or not: only success is an answer.
-        if planted(Defect::NoDirectorySync) {
-            return self.file.take().ok_or(StorageError::Closed);
-        }
-        self.disk.sync_dir().map_err(|e| StorageError::io("sync the directory", self.disk.path(), e))?;
-        self.file.take().ok_or(StorageError::Closed)
-    }
-
-    fn attempt(
-        &self,
-        operation: &'static str,
-        action: impl FnOnce(&dyn DiskFile) -> std::io::Result<()>,
-    ) -> StorageResult<()> {
-        let Some(file) = &self.file else { return Err(StorageError::Closed) };
-        action(&**file).map_err(|e| StorageError::write(operation, self.disk.path().join(&self.temporary), e))
-    }
-}
-
-impl Drop for Unnamed {
-    fn drop(&mut self) {
-        if self.file.is_some() {
-            // Best effort, to give a full disk its space back: a leftover counts for nothing, and the next writer
-            // removes it.
-            drop(self.disk.remove(&self.temporary));
-        }
-    }
+/// Makes a new segment part of the log: its bytes are durable before its name is, so a segment with a name has a whole
+/// header.
+pub(super) fn publish(unnamed: Unnamed, header: &SegmentHeader) -> StorageResult<Box<dyn DiskFile>> {
+    // Invariant: header and contents are synced before the rename, the rename before the first acknowledgement.
+    unnamed.write(&header.encode(), 0)?;
+    unnamed.sync_unless(Defect::NamedBeforeSynced)?;
+    unnamed.name(&header.id.file_name(), Defect::NoDirectorySync)
 }

@@ -28,9 +28,9 @@ use crate::{StorageError, StorageResult, disk::DiskFile};
 const MAGIC: [u8; 8] = *b"ENGRMSNP";
 const FORMAT_VERSION: u32 = 1;
 const CRC_AT: usize = SECTOR_LEN - 4;
-const PREFIX: &str = "snapshot-";
+/// What the names of snapshots begin with.
+pub(super) const PREFIX: &str = "snapshot-";
 const SUFFIX: &str = ".snap";
-const TEMPORARY: &str = ".tmp";
 
 /// Longer than any snapshot: one that is said to be longer is none of ours.
 const END_MAX: u64 = 1 << 48;
@@ -111,14 +111,10 @@ impl SnapshotHeader {
     }
 
     /// What stands in its records for the segment: no record of a segment is taken for one of a snapshot.
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is asked for")]
     fn segment_low(&self) -> u32 {
-        segment_low(self.lsn)
+        !(self.lsn.get() as u32)
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is asked for")]
-fn segment_low(lsn: Lsn) -> u32 {
-    !(lsn.get() as u32)
 }
 
 /// Fixed width: in order by name is in order by number.
@@ -131,11 +127,6 @@ pub(super) fn lsn_of(name: &str) -> Option<Lsn> {
     let digits = name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
     let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     digits.parse().ok().filter(|&lsn| all_digits && lsn <= Lsn::READ_MAX.get()).map(Lsn::new)
-}
-
-/// Whether a file is a snapshot that a crash left half made, free to be removed by the next writer.
-pub(super) fn is_temporary(name: &str) -> bool {
-    name.starts_with(PREFIX) && name.ends_with(TEMPORARY)
 }
 
 /// The header of a snapshot, from its first sector or its last.

@@ -1,21 +1,17 @@
 //! From a snapshot alone to a log.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-use super::{
-    Point, Snapshot, SnapshotHeader, SnapshotReport, SnapshotStep, SnapshotWalk, SnapshotWriter, read_header,
-};
+use super::{PREFIX, Point, Snapshot, SnapshotReport, SnapshotWalk, SnapshotWriter, read_header};
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, RealDisk},
     wal::{
-        SECTOR_LEN, WalEntry,
+        SECTOR_LEN,
         committer::now_us,
         recovery::random_log_id,
-        segment::{SegmentHeader, Unnamed},
+        segment::{self, SegmentHeader},
+        unnamed::Unnamed,
         writer,
     },
 };
@@ -24,7 +20,6 @@ use crate::{
 #[derive(Debug)]
 pub struct SnapshotRestore {
     source: Arc<dyn Disk>,
-    path: PathBuf,
     snapshot: Snapshot,
 }
 
@@ -61,17 +56,7 @@ impl SnapshotRestore {
         if let Some(damage) = SnapshotWalk::new(&*source, &snapshot).first_damage()? {
             return Err(damage.error(&*source));
         }
-        Ok(Self { source, path, snapshot })
-    }
-
-    /// The snapshot's file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// How many records it has.
-    pub fn records(&self) -> u64 {
-        self.snapshot.header.records
+        Ok(Self { source, snapshot })
     }
 
     /// Makes a log of it on `disk`, where there must be none. It is another log than the one that the snapshot was taken
@@ -83,33 +68,27 @@ impl SnapshotRestore {
         let _lock = writer::lock(&**disk)?;
         let names = disk.list().map_err(|e| StorageError::io("list", disk.path(), e))?;
         if let Some(name) =
-            names.iter().find(|name| name.starts_with("wal-") || name.starts_with("snapshot-"))
+            names.iter().find(|name| name.starts_with(segment::PREFIX) || name.starts_with(PREFIX))
         {
             let reason = format!("there is {name} in it: restore into a directory that is new");
             return Err(StorageError::BadDirectory { path: disk.path().to_path_buf(), reason });
         }
-        let SnapshotHeader { lsn, segment, .. } = self.snapshot.header;
-        let point = Point { log_id: random_log_id(), lsn, segment };
+        let point = Point::of(&self.snapshot, random_log_id());
         // The snapshot's name comes last: without it the segment is one of which the beginning is missing.
-        Unnamed::create(disk, segment)?.publish(&SegmentHeader {
-            log_id: point.log_id,
-            id: segment,
-            first_lsn: lsn.next(),
-            previous_end: SECTOR_LEN as u64,
-            previous_crc: 0,
-            time_us: now_us(),
-        })?;
+        let unnamed = Unnamed::create(disk, &point.segment.file_name())?;
+        segment::publish(
+            unnamed,
+            &SegmentHeader {
+                log_id: point.log_id,
+                id: point.segment,
+                first_lsn: point.lsn.next(),
+                previous_end: SECTOR_LEN as u64,
+                previous_crc: 0,
+                time_us: now_us(),
+            },
+        )?;
         let mut writer = SnapshotWriter::create(Arc::clone(disk), point)?;
-        let mut walk = SnapshotWalk::new(&*self.source, &self.snapshot);
-        while let Some(step) = walk.next()? {
-            match step {
-                SnapshotStep::Record(header) => {
-                    let (entry_type, payload) = (header.entry_type, walk.payload().to_vec());
-                    writer.append(header.lsn, &WalEntry { entry_type, payload })?;
-                }
-                SnapshotStep::Damage(damage) => return Err(damage.error(&*self.source)),
-            }
-        }
+        writer.copy(&*self.source, &self.snapshot, |damage| Err(damage.error(&*self.source)))?;
         writer.publish()
     }
 }

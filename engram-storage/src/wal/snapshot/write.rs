@@ -2,17 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use super::{
-    Snapshot, SnapshotDamage, SnapshotHeader, SnapshotWalk, TEMPORARY, file_name, lsn_of, segment_low,
-};
+use super::{Snapshot, SnapshotDamage, SnapshotHeader, SnapshotStep, SnapshotWalk, file_name, lsn_of};
 use crate::{
     StorageError, StorageResult,
     disk::{Disk, DiskFile},
     planted::{Defect, planted},
     wal::{
-        Lsn, SECTOR_LEN, SegmentId, WalEntry,
+        Lsn, SECTOR_LEN, SegmentId, WalEntry, WalEntryType,
         committer::now_us,
         record::{self, Place},
+        unnamed::Unnamed,
     },
 };
 
@@ -32,7 +31,7 @@ pub(in crate::wal) struct Point {
 pub struct SnapshotWriter {
     disk: Arc<dyn Disk>,
     header: SnapshotHeader,
-    file: Option<Box<dyn DiskFile>>,
+    unnamed: Unnamed,
     buffer: Vec<u8>,
     at: u64,
     began: Instant,
@@ -62,12 +61,9 @@ impl SnapshotWriter {
         let Point { log_id, lsn, segment } = point;
         let (records, end, last_crc) = (0, SECTOR_LEN as u64, 0);
         let header = SnapshotHeader { log_id, lsn, segment, records, end, last_crc, time_us: now_us() };
-        let name = temporary_name(lsn);
-        drop(disk.remove(&name)); // what an earlier try left
-        let file =
-            disk.create(&name).map_err(|e| StorageError::write("create", disk.path().join(&name), e))?;
+        let unnamed = Unnamed::create_anew(&disk, &file_name(lsn))?;
         let at = SECTOR_LEN as u64;
-        Ok(Self { disk, header, file: Some(file), buffer: Vec::new(), at, began: Instant::now() })
+        Ok(Self { disk, header, unnamed, buffer: Vec::new(), at, began: Instant::now() })
     }
 
     /// The place in the log that it is of: records up to this one go into it.
@@ -81,16 +77,39 @@ impl SnapshotWriter {
     /// # Errors
     /// [`StorageError::DiskFull`], [`StorageError::Io`]: the snapshot is of no use, the log is as it was.
     pub fn append(&mut self, lsn: Lsn, entry: &WalEntry) -> StorageResult<()> {
-        debug_assert!(lsn <= self.header.lsn && !entry.entry_type.is_mark());
+        self.append_payload(lsn, entry.entry_type, &entry.payload)
+    }
+
+    /// Takes in all whole records of another snapshot of the same place; damage is shown to `on_damage`.
+    pub(in crate::wal) fn copy(
+        &mut self,
+        disk: &dyn Disk,
+        from: &Snapshot,
+        on_damage: impl Fn(SnapshotDamage) -> StorageResult<()>,
+    ) -> StorageResult<()> {
+        let mut walk = SnapshotWalk::new(disk, from);
+        while let Some(step) = walk.next()? {
+            match step {
+                SnapshotStep::Record(header) => {
+                    self.append_payload(header.lsn, header.entry_type, walk.payload())?;
+                }
+                SnapshotStep::Damage(damage) => on_damage(damage)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn append_payload(&mut self, lsn: Lsn, entry_type: WalEntryType, payload: &[u8]) -> StorageResult<()> {
+        debug_assert!(lsn <= self.header.lsn && !entry_type.is_mark());
         let place = Place {
             log_id: self.header.log_id,
-            segment_low: segment_low(self.header.lsn),
+            segment_low: self.header.segment_low(),
             lsn,
             synced_lsn: self.header.lsn,
             time_us: self.header.time_us,
             previous_crc: self.header.last_crc,
         };
-        self.header.last_crc = record::encode(&mut self.buffer, &place, entry.entry_type, &entry.payload);
+        self.header.last_crc = record::encode(&mut self.buffer, &place, entry_type, payload);
         self.header.records += 1;
         if self.buffer.len() >= PIECE_BYTES {
             self.write_piece()?;
@@ -98,8 +117,8 @@ impl SnapshotWriter {
         Ok(())
     }
 
-    /// Makes it durable, reads it again, gives it its name, makes that durable, and only then removes the segments and snapshots that it
-    /// stands for, the oldest first.
+    /// Makes it durable, reads it again, gives it its name, makes that durable, and only then removes the segments and
+    /// snapshots that it stands for, the oldest first.
     ///
     /// # Errors
     /// As [`append`](Self::append); [`StorageError::Corrupt`] when it does not read back as it was written. The log is
@@ -107,70 +126,44 @@ impl SnapshotWriter {
     pub fn publish(mut self) -> StorageResult<SnapshotReport> {
         self.write_piece()?;
         self.header.end = self.at;
-        let header = self.header;
-        self.attempt("write", |file| file.write_all_at(&header.encode(), header.end))?;
-        self.attempt("write", |file| file.write_all_at(&header.encode(), 0))?;
+        let Self { disk, header, unnamed, began, .. } = self;
+        unnamed.write(&header.encode(), header.end)?;
+        unnamed.write(&header.encode(), 0)?;
         // Invariant: bytes before name, name before anything that it stands for is removed.
-        if !planted(Defect::SnapshotNotSynced) {
-            self.attempt("sync", |file| file.sync())?;
-        }
+        unnamed.sync_unless(Defect::SnapshotNotSynced)?;
         // Before it has a name, which another one may have: of the same place, and whole.
         if !planted(Defect::SnapshotNotVerified) {
-            verify(&*self.disk, &temporary_name(header.lsn), &header)?;
+            verify(&*disk, unnamed.temporary(), &header)?;
         }
         let name = file_name(header.lsn);
-        self.attempt("rename", |_| self.disk.rename(&temporary_name(header.lsn), &name))?;
-        self.file = None;
-        if !planted(Defect::SnapshotDirectoryNotSynced) {
-            let io = |e| StorageError::io("sync the directory", self.disk.path(), e);
-            self.disk.sync_dir().map_err(io)?;
-        }
-        let (removed_files, removed_bytes) = trim(&*self.disk, &header)?;
+        unnamed.name(&name, Defect::SnapshotDirectoryNotSynced)?;
+        let (removed_files, removed_bytes) = trim(&*disk, &header)?;
         Ok(SnapshotReport {
             lsn: header.lsn,
-            path: self.disk.path().join(name),
+            path: disk.path().join(name),
             records: header.records,
             bytes: header.end + SECTOR_LEN as u64,
             removed_files,
             removed_bytes,
-            took: self.began.elapsed(),
+            took: began.elapsed(),
         })
     }
 
     fn write_piece(&mut self) -> StorageResult<()> {
-        let (buffer, at) = (std::mem::take(&mut self.buffer), self.at);
-        self.attempt("write", |file| file.write_all_at(&buffer, at))?;
-        if !planted(Defect::SnapshotNotSynced) {
-            self.attempt("sync", |file| file.sync())?;
-        }
-        self.at += buffer.len() as u64;
-        self.buffer = buffer;
+        self.unnamed.write(&self.buffer, self.at)?;
+        self.unnamed.sync_unless(Defect::SnapshotNotSynced)?;
+        self.at += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())
     }
-
-    fn attempt(
-        &self,
-        operation: &'static str,
-        action: impl FnOnce(&dyn DiskFile) -> std::io::Result<()>,
-    ) -> StorageResult<()> {
-        let Some(file) = &self.file else { return Err(StorageError::Closed) };
-        let path = || self.disk.path().join(temporary_name(self.header.lsn));
-        action(&**file).map_err(|e| StorageError::write(operation, path(), e))
-    }
 }
 
-impl Drop for SnapshotWriter {
-    fn drop(&mut self) {
-        if self.file.is_some() {
-            // Best effort, to give the space back: a leftover counts for nothing, and the next start removes it.
-            drop(self.disk.remove(&temporary_name(self.header.lsn)));
-        }
+impl Point {
+    /// The place of a snapshot, in the log with this id.
+    pub(in crate::wal) fn of(snapshot: &Snapshot, log_id: u64) -> Self {
+        let SnapshotHeader { lsn, segment, .. } = snapshot.header;
+        Self { log_id, lsn, segment }
     }
-}
-
-fn temporary_name(lsn: Lsn) -> String {
-    file_name(lsn) + TEMPORARY
 }
 
 /// Reads a snapshot as a start would, both of its headers too.

@@ -1,5 +1,6 @@
 //! Snapshots: what they stand for is there and nothing else, wherever it is cut short and whatever is damaged.
 
+use super::unnamed::is_temporary;
 use super::*;
 use crate::disk::DiskLock;
 
@@ -81,10 +82,6 @@ fn recovered(disk: &SimDisk, recovery: RecoveryMode) -> StorageResult<(Live, Rec
     let options = WalOptions { recovery, ..small(FsyncMode::PerBatch) };
     let keys = Keys::open(Arc::new(disk.clone()), options)?;
     Ok((keys.live(), keys.report.clone()))
-}
-
-fn is_temporary(name: &str) -> bool {
-    segment::is_temporary(name) || snapshot::is_temporary(name)
 }
 
 fn snapshots(disk: &SimDisk) -> Vec<String> {
