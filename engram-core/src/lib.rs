@@ -23,7 +23,6 @@
 
 mod applied;
 mod audit;
-mod capture;
 mod confidence;
 mod embedding;
 mod episode;

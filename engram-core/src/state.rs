@@ -3,22 +3,27 @@
 //! **Invariant:** nothing changes the state but [`State::apply`], which takes a record of the log. Live commits and
 //! recovery call it with the same bytes in the same order, so they end in the same state.
 
+mod capture;
+mod hot;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
-use dashmap::DashMap;
 use engram_storage::{Lsn, WalEntryType, disk::Disk};
 
+use self::{
+    capture::Capture,
+    hot::{Entry, HotMemories},
+};
 use crate::{
-    Confidence, Cursor, Embedding, IndexStatus, Memory, Metadata, Mode, Outcome, Query, Recall, StoreError,
+    Confidence, Embedding, IndexStatus, Memory, Metadata, Mode, Outcome, Query, Recall, StoreError,
     applied::Applied,
-    capture::{Capture, Captured, PAGE_MEMORIES},
     footprint,
     fusion::{Found, Recency, fuse},
     index::{IndexSettings, Route},
@@ -56,39 +61,6 @@ type WithVector = (Arc<Memory>, Option<StoredVector>);
 
 /// A change is in the vectors and not yet among the memories, or the other way round.
 struct Halfway;
-
-/// The hot memories by id. Only whole values leave it: a guard that a caller held while it asked for another
-/// would lock it up.
-#[derive(Default)]
-struct HotMemories {
-    by_id: DashMap<Arc<str>, Entry>,
-    count: AtomicUsize,
-}
-
-#[derive(Clone)]
-struct Entry {
-    memory: Arc<Memory>,
-    row: Option<RowId>,
-    doc: DocId,
-}
-
-impl HotMemories {
-    fn get(&self, id: &str) -> Option<Entry> {
-        self.by_id.get(id).map(|entry| entry.clone())
-    }
-
-    fn insert(&self, entry: Entry) {
-        if self.by_id.insert(Arc::clone(&entry.memory.id), entry).is_none() {
-            self.count.fetch_add(1, SeqCst);
-        }
-    }
-
-    fn remove(&self, id: &str) {
-        if self.by_id.remove(id).is_some() {
-            self.count.fetch_sub(1, SeqCst);
-        }
-    }
-}
 
 impl State {
     pub(crate) fn new(config: Config, index: IndexSettings) -> Self {
@@ -139,7 +111,7 @@ impl State {
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.memories.count.load(SeqCst)
+        self.memories.count()
     }
 
     /// About how many bytes of memory the memories take.
@@ -223,45 +195,6 @@ impl State {
     /// All that the log holds was applied: readers see up to here, whatever its last record was.
     pub(crate) fn set_recovered(&self, lsn: Lsn) {
         self.applied.set(lsn);
-    }
-
-    /// From now on what is live at `lsn`, the last record that was applied, is collected page by page.
-    pub(crate) fn begin_capture(&self, lsn: Lsn) {
-        *self.applying() = Some(Capture::new(lsn));
-    }
-
-    pub(crate) fn end_capture(&self) {
-        *self.applying() = None;
-    }
-
-    /// The next page of what is collected, which may be empty; nothing when all of it has come.
-    pub(crate) fn capture_page(&self) -> Option<Vec<Captured>> {
-        let mut applying = self.applying();
-        let capture = applying.as_mut()?;
-        let memories = self.timeline.next(capture.after(), PAGE_MEMORIES);
-        let after = memories.last().map(|memory| Cursor::of(memory));
-        let taken = memories.iter().filter(|memory| capture.takes(memory));
-        let mut page: Vec<Captured> = taken.map(|memory| self.captured(memory)).collect();
-        let is_last = after.is_none();
-        page.extend(capture.turn(after));
-        if is_last {
-            *applying = None;
-        }
-        Some(page).filter(|page| !is_last || !page.is_empty())
-    }
-
-    /// A memory with its vector; no change is under way.
-    fn captured(&self, memory: &Arc<Memory>) -> Captured {
-        let row = self.memories.get(memory.id()).and_then(|entry| entry.row);
-        let vector = row.and_then(|row| self.vectors.read(row)).map(|(_, vector)| vector);
-        Captured { memory: Arc::clone(memory), vector }
-    }
-
-    /// Keeps a memory that is about to go, if it is collected and its turn has not come.
-    fn keep(&self, capture: &mut Option<Capture>, memory: &Arc<Memory>) {
-        if let Some(capture) = capture.as_mut().filter(|capture| capture.misses(memory)) {
-            capture.set_aside(self.captured(memory));
-        }
     }
 
     /// Nothing in here fails: a record is applied whole.

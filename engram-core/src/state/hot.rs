@@ -1,0 +1,47 @@
+//! The memories by id.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use dashmap::DashMap;
+
+use crate::{Memory, vector::RowId, words::DocId};
+
+/// The hot memories by id. Only whole values leave it: a guard that a caller held while it asked for another
+/// would lock it up.
+#[derive(Default)]
+pub(super) struct HotMemories {
+    by_id: DashMap<Arc<str>, Entry>,
+    count: AtomicUsize,
+}
+
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) memory: Arc<Memory>,
+    pub(super) row: Option<RowId>,
+    pub(super) doc: DocId,
+}
+
+impl HotMemories {
+    pub(super) fn get(&self, id: &str) -> Option<Entry> {
+        self.by_id.get(id).map(|entry| entry.clone())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count.load(SeqCst)
+    }
+
+    pub(super) fn insert(&self, entry: Entry) {
+        if self.by_id.insert(Arc::clone(&entry.memory.id), entry).is_none() {
+            self.count.fetch_add(1, SeqCst);
+        }
+    }
+
+    pub(super) fn remove(&self, id: &str) {
+        if self.by_id.remove(id).is_some() {
+            self.count.fetch_sub(1, SeqCst);
+        }
+    }
+}
