@@ -5,16 +5,19 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
+#[path = "sample/files.rs"]
+mod files;
 #[path = "sample/mod.rs"]
 mod sample;
 
-use std::{fs::File, hint::black_box, io::Read as _, path::Path, sync::Arc, time::Duration};
+use std::{hint::black_box, path::Path, sync::Arc, time::Duration};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use engram_core::{
     FsyncMode, MemoryStore, StorageError,
     storage::{WalOptions, WalReader, WalWriter, disk::RealDisk},
 };
+use files::read_all;
 use tempfile::TempDir;
 
 const MEMORIES: usize = 100_000;
@@ -32,26 +35,6 @@ fn log_of(directory: &Path, batch: usize) -> u64 {
     let written = store.status().log.written_bytes;
     store.close().unwrap();
     written
-}
-
-/// Reads all segments from start to end and does nothing with them.
-fn read_all(directory: &Path) -> u64 {
-    let mut buffer = vec![0; 1 << 20];
-    let mut total = 0;
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            let mut file = File::open(path).unwrap();
-            loop {
-                let n = file.read(&mut buffer).unwrap();
-                if n == 0 {
-                    break;
-                }
-                total += black_box(&buffer[..n]).len() as u64;
-            }
-        }
-    }
-    total
 }
 
 fn recovery(c: &mut Criterion) {

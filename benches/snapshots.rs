@@ -13,13 +13,13 @@
 )]
 #![expect(clippy::cast_sign_loss, reason = "small positive numbers")]
 
+#[path = "sample/files.rs"]
+mod files;
 #[path = "sample/mod.rs"]
 mod sample;
 
 use std::{
     env, fs,
-    hint::black_box,
-    io::Read as _,
     path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
@@ -27,6 +27,7 @@ use std::{
 };
 
 use engram_core::{FsyncMode, IndexMode, MemoryStore, Query, SnapshotPolicy};
+use files::read_all;
 use tempfile::TempDir;
 
 fn main() {
@@ -175,26 +176,6 @@ fn fill(store: &MemoryStore, numbers: std::ops::Range<usize>) {
         }
     }
     handles.drain(..).for_each(|handle| drop(handle.wait().unwrap()));
-}
-
-/// Reads all files from start to end and does nothing with them; how many bytes that are.
-fn read_all(directory: &Path) -> u64 {
-    let mut buffer = vec![0; 1 << 20];
-    let mut total = 0;
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "log" || extension == "snap") {
-            let mut file = fs::File::open(path).unwrap();
-            loop {
-                let n = file.read(&mut buffer).unwrap();
-                if n == 0 {
-                    break;
-                }
-                total += black_box(&buffer[..n]).len() as u64;
-            }
-        }
-    }
-    total
 }
 
 /// Bytes of all files.
