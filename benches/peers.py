@@ -5,7 +5,8 @@ has written (`ENGRAM_BENCH_WRITE`): recall of ten against an exact search in f32
     pip install numpy usearch hnswlib
     python3 benches/peers.py DIRECTORY [recall...]
 
-For each of the recalls (0.985 and 0.99 if none is given) the smallest ef that reaches it. The filter of hnswlib is a
+For each of the recalls (0.985 and 0.99 if none is given) the smallest ef that reaches it. `ENGRAM_BENCH_PEERS` says which
+of them, as in `usearch i8,hnswlib f32`. The filter of hnswlib is a
 function in Python, which takes most of the time: its rate says nothing of the library. usearch has none in Python.
 """
 
@@ -77,9 +78,12 @@ def main():
     print("| memories | | recall of 10 | ms a recall | recalls/s |\n|---|---|---|---|---|")
     made = []
 
+    peers = os.environ.get("ENGRAM_BENCH_PEERS", "usearch i8,usearch f32,hnswlib f32").split(",")
     for kind in ["i8", "f32"]:
-        index, took, size = by_usearch(base, kind)
         name = f"usearch {kind}"
+        if name not in peers:
+            continue
+        index, took, size = by_usearch(base, kind)
         made.append((name, took, size))
 
         def search(question, ef):
@@ -91,6 +95,16 @@ def main():
         measure(name, search, count, wanted, best, questions)
         del index
 
+    if "hnswlib f32" in peers:
+        by_hnswlib(base, questions, best, wanted, made)
+
+    print("\n| | inserts/s | bytes a memory |\n|---|---|---|")
+    for name, took, size in made:
+        print(f"| {name} | {count / took:.0f} | {size / count:.0f} |")
+
+
+def by_hnswlib(base, questions, best, wanted, made):
+    count = len(base)
     before, began = resident(), time.process_time()
     index = hnswlib.Index(space="ip", dim=DIMENSION)
     index.init_index(max_elements=count, M=M, ef_construction=EF_CONSTRUCTION)
@@ -110,10 +124,6 @@ def main():
             measure(f"hnswlib f32, filter {share}", newest, count, wanted, truth(base, questions[:50], first), questions[:50])
         except RuntimeError as error:
             print(f"| {count} | hnswlib f32, filter {share}: {error} | | | |")
-
-    print("\n| | inserts/s | bytes a memory |\n|---|---|---|")
-    for name, took, size in made:
-        print(f"| {name} | {count / took:.0f} | {size / count:.0f} |")
 
 
 main()
