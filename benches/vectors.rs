@@ -134,16 +134,8 @@ impl Bench<'_> {
             let vector = nth(self.base, n);
             store.store(Episode::new(id(n), when(n), id(n), vector, Confidence::HIGH)).unwrap();
         }
-        // Lists are made in the background; whether they are used depends on the vectors.
-        let is_made = || {
-            let index = store.status().index;
-            match mode {
-                IndexMode::Ivf => index.lists > 0,
-                IndexMode::Hnsw => index.nodes > 0,
-                _ => true,
-            }
-        };
-        while precision == Precision::Int8 && !is_made() {
+        // Lists and graphs are made in the background; whether they are used depends on the vectors.
+        while store.status().index.is_working {
             thread::sleep(Duration::from_millis(10));
         }
         store

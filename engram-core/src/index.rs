@@ -178,6 +178,8 @@ pub struct IndexStatus {
     pub lists: usize,
     /// Vectors that were put into the graph; 0 where there is none.
     pub nodes: usize,
+    /// Whether the thread that keeps the index is at it now.
+    pub is_working: bool,
     /// When the lists, or the graph, were last made anew, and how long that took.
     pub trained: Option<(DateTime<Utc>, Duration)>,
 }

@@ -52,6 +52,8 @@ struct IndexView {
     graph_vectors: usize,
     /// How many of the nearest a recall of ten keeps on its way through the graph.
     ef: Option<usize>,
+    /// Whether it is being made or filled now.
+    is_working: bool,
     /// When the lists, or the graph, were last made anew.
     trained_at: Option<String>,
     training_ms: Option<u64>,
@@ -159,6 +161,7 @@ impl From<IndexStatus> for IndexView {
             probes: index.route.probes(),
             graph_vectors: index.nodes,
             ef: index.route.ef(),
+            is_working: index.is_working,
             trained_at: trained_at.map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true)),
             training_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
         }

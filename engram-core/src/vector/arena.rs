@@ -197,6 +197,11 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         }
     }
 
+    /// Whether it is being looked after now.
+    pub(super) fn is_working(&self) -> bool {
+        self.background.is_working()
+    }
+
     /// Ends that, for good.
     pub(super) fn stop(&self) {
         self.background.stop();

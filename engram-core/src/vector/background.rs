@@ -68,6 +68,12 @@ impl Background {
         }
     }
 
+    /// Whether the thread has something to do.
+    pub(super) fn is_working(&self) -> bool {
+        let state = self.signal.lock();
+        state.is_woken || state.is_working
+    }
+
     /// Waits until there is nothing left to do.
     #[cfg(test)]
     pub(super) fn settle<T: Clone + Send + Sync + 'static>(&self, rows: &Arc<Rows<T>>) {

@@ -31,6 +31,7 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
             tail: epoch.map_or(count, |epoch| rows.filled_since(epoch)),
             lists: partition.map_or(0, |partition| partition.clusters().len()),
             nodes: graph.map_or(0, |graph| graph.nodes()),
+            is_working: self.is_working(),
             trained: rows.trained(),
         }
     }
