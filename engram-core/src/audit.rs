@@ -1,13 +1,13 @@
 //! The records of a store's log, read one by one, without making a store of them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use engram_storage::{Lsn, WalEntryType, WalRecord};
 
 use crate::{
-    Confidence, Metadata, Precision, StoreError,
-    payload::{self, Config, Record},
+    Confidence, MemoryStore, Metadata, ModelIdentity, Precision, StoreError,
+    payload::{self, Config, EmbedRecord, ForgetRecord, ReceiptRecord, Record, SpaceRecord},
     state,
 };
 
@@ -35,12 +35,40 @@ pub enum Change {
         /// Its id.
         id: String,
     },
-    /// The store was made.
+    /// The store was made, or changed to embeddings of another form or model.
     Configured {
         /// How many numbers each embedding has.
         dimension: usize,
         /// How they are kept.
         precision: Precision,
+        /// What they are from, where that was said.
+        model: Option<ModelIdentity>,
+    },
+    /// A memory got its embedding.
+    Embedded {
+        /// Its id.
+        id: String,
+        /// Its version, which stays the same.
+        of: Lsn,
+    },
+    /// A space was made, or got other properties.
+    SpaceConfigured {
+        /// Its name.
+        space: String,
+        /// The most memories that it takes, if it has a limit of its own.
+        capacity: Option<u64>,
+    },
+    /// A space was dropped, with all in it.
+    SpaceDropped {
+        /// Its name.
+        space: String,
+    },
+    /// A request was answered that its client may repeat.
+    Answered {
+        /// The id of the memory that it was about.
+        id: String,
+        /// What the request is called.
+        key: String,
     },
 }
 
@@ -55,7 +83,8 @@ impl Change {
 #[derive(Debug, Default)]
 pub struct LogAudit {
     config: Option<Config>,
-    live: HashSet<String>,
+    /// Versions by space and id.
+    live: HashMap<String, HashMap<String, Lsn>>,
 }
 
 impl LogAudit {
@@ -82,39 +111,71 @@ impl LogAudit {
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<Change, StoreError> {
-        let decoded =
-            payload::decode(entry_type, payload).map_err(|reason| StoreError::Record { lsn, reason })?;
-        self.config = self.config.or_else(|| Config::of_first(&decoded));
+        let unreadable = |reason| StoreError::Record { lsn, reason };
+        let decoded = payload::decode(entry_type, payload).map_err(unreadable)?;
+        self.config = self.config.take().or_else(|| Config::of_first(&decoded));
         match decoded {
-            Record::Store(store) => {
+            Record::Store(mut record) => {
                 // Only a vector is held against it, and the first of them says what it is.
-                let config = self.config.unwrap_or(Config { dimension: 0, precision: Precision::default() });
-                let (when, confidence) = state::check(lsn, &store, config)?;
-                self.live.insert(store.id.clone());
+                if let Some(config) = &self.config {
+                    record.vector.take_if(|vector| config.is_former_form_of(vector));
+                }
+                let unknown =
+                    Config { dimension: 0, precision: Precision::default(), model: None, former: None };
+                let (when, confidence) =
+                    state::check(lsn, &record, self.config.as_ref().unwrap_or(&unknown))?;
+                self.change(&record.space, &record.id, record.terms.expected, Some(lsn));
                 Ok(Change::Stored {
-                    id: store.id,
+                    id: record.id,
                     when,
-                    content: store.content,
+                    content: record.content,
                     confidence,
-                    metadata: store.metadata,
-                    dimension: store.vector.map(|vector| vector.dimension()),
+                    metadata: record.metadata,
+                    dimension: record.vector.map(|vector| vector.dimension()),
                 })
             }
-            Record::Forget { space, id } => {
-                state::check_space(lsn, &space)?;
-                self.live.remove(&id);
+            Record::Forget(ForgetRecord { space, id, terms }) => {
+                self.change(&space, &id, terms.expected, None);
                 Ok(Change::Forgotten { id })
             }
             Record::Config(config) => {
-                state::check_config(lsn, config, self.config.unwrap_or(config))?;
-                let Config { dimension, precision } = config;
-                Ok(Change::Configured { dimension, precision })
+                let Config { dimension, precision, model, .. } = config.clone();
+                self.config = Some(config);
+                Ok(Change::Configured { dimension, precision, model })
             }
+            Record::Embed(EmbedRecord { id, of, .. }) => Ok(Change::Embedded { id, of }),
+            Record::Space(SpaceRecord { space, capacity }) => {
+                self.live.entry(space.clone()).or_default();
+                Ok(Change::SpaceConfigured { space, capacity })
+            }
+            Record::DropSpace { space } => {
+                self.live.remove(&space);
+                Ok(Change::SpaceDropped { space })
+            }
+            Record::Receipt(ReceiptRecord { id, request, .. }) => {
+                Ok(Change::Answered { id, key: request.key })
+            }
+        }
+    }
+
+    /// What becomes of a memory, if there is its space and it has the version that is expected.
+    fn change(&mut self, space: &str, id: &str, expected: Option<Lsn>, version: Option<Lsn>) {
+        if space == MemoryStore::DEFAULT_SPACE && !self.live.contains_key(space) {
+            self.live.insert(space.to_owned(), HashMap::new());
+        }
+        let Some(live) = self.live.get_mut(space) else { return };
+        let actual = live.get(id).copied().unwrap_or(Lsn::ZERO);
+        if expected.is_some_and(|expected| expected != actual) {
+            return;
+        }
+        match version {
+            Some(version) => drop(live.insert(id.to_owned(), version)),
+            None => drop(live.remove(id)),
         }
     }
 
     /// How many memories there are after the records that were read.
     pub fn memories(&self) -> usize {
-        self.live.len()
+        self.live.values().map(HashMap::len).sum()
     }
 }

@@ -20,6 +20,9 @@ pub struct Episode {
     pub confidence: Confidence,
     /// What else is known.
     pub metadata: Metadata,
+    /// When it ends by itself, in the years 0 to 9999, kept to the microsecond; nothing for what is kept until it is
+    /// forgotten.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Episode {
@@ -44,6 +47,7 @@ impl Episode {
             embedding: None,
             confidence: Confidence::CERTAIN,
             metadata: Metadata::new(),
+            expires_at: None,
         }
     }
 
@@ -58,15 +62,20 @@ impl Episode {
         if self.content.is_empty() || self.content.len() > limits::CONTENT_BYTES_MAX {
             return Err(StoreError::Content { got: self.content.len() });
         }
-        let year = self.when.year();
-        if !(0..=9999).contains(&year) {
-            // RFC 3339 has no others: it could be stored and not be read back.
-            return Err(StoreError::When {
-                reason: format!("expected a year from 0 to 9999, got {}", self.when),
-            });
+        check_time("when", self.when)?;
+        if let Some(at) = self.expires_at {
+            check_time("expires_at", at)?;
         }
         metadata::check(&self.metadata)
     }
+}
+
+/// RFC 3339 has no other years: what is in one could be stored and not be read back.
+fn check_time(field: &'static str, time: DateTime<Utc>) -> Result<(), StoreError> {
+    if (0..=9999).contains(&time.year()) {
+        return Ok(());
+    }
+    Err(StoreError::When { field, reason: format!("expected a year from 0 to 9999, got {time}") })
 }
 
 /// Refuses an id that no memory can have.

@@ -23,8 +23,10 @@ pub enum StoreError {
         got: usize,
     },
     /// No memory can have this time.
-    #[error("when: {reason}")]
+    #[error("{field}: {reason}")]
     When {
+        /// Which of its times.
+        field: &'static str,
         /// What was expected, and what came.
         reason: String,
     },
@@ -59,9 +61,62 @@ pub enum StoreError {
         /// The id that was asked for.
         id: String,
     },
+    /// The memory is not of the version that the change is for: another change came first. Read it, and decide anew.
+    #[error("the memory {id:?} {}", mismatch(*expected, *actual))]
+    VersionMismatch {
+        /// Its id.
+        id: String,
+        /// The version that was expected; zero for a memory that there must not be.
+        expected: Lsn,
+        /// The version that there is; zero when there is none.
+        actual: Lsn,
+    },
+    /// There is no such space. One is made before anything is stored in it.
+    #[error("there is no space {space:?}")]
+    SpaceNotFound {
+        /// Its name.
+        space: String,
+    },
+    /// No space can have this name or these properties.
+    #[error("{reason}")]
+    Space {
+        /// What was expected, and what came.
+        reason: String,
+    },
+    /// A request with this key came before, and asked for something else.
+    #[error("the key {key:?} is of another request: a key is used again only to repeat the same request")]
+    RequestKeyReused {
+        /// The key.
+        key: String,
+    },
+    /// A request with this key is being answered right now. Repeat it a moment later.
+    #[error("a request with the key {key:?} is being answered: repeat it a moment later")]
+    RequestInFlight {
+        /// The key.
+        key: String,
+    },
+    /// No request can have this key.
+    #[error(
+        "expected a key of 1 to {} bytes without control characters, {reason}",
+        limits::REQUEST_KEY_BYTES_MAX
+    )]
+    RequestKey {
+        /// What came.
+        reason: String,
+    },
+    /// These changes are not kept any more. Read the memories as they are, and follow from there on.
+    #[error("the changes after LSN {after} are not kept any more, only those after {oldest}")]
+    ChangesGone {
+        /// Where it was to go on.
+        after: Lsn,
+        /// The first place where it can.
+        oldest: Lsn,
+    },
     /// The store is full. Nothing is dropped to make room: forget memories, or raise the capacity.
-    #[error("the store holds {count} memories, its capacity is {capacity}")]
+    #[error("{} holds {count} memories, its capacity is {capacity}", space.as_ref().map_or_else(|| "the store".to_owned(), |space| format!("the space {space:?}")))]
     CapacityReached {
+        /// The space, if it is its own capacity.
+        space: Option<String>,
         /// The most memories that it takes.
         capacity: usize,
         /// The memories that it holds, or is about to.
@@ -104,4 +159,12 @@ pub enum StoreError {
     /// The log refused or failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+fn mismatch(expected: Lsn, actual: Lsn) -> String {
+    match (expected, actual) {
+        (_, Lsn::ZERO) => format!("is not there; expected was its version {expected}"),
+        (Lsn::ZERO, _) => format!("is there, as version {actual}; expected was that it is not"),
+        _ => format!("is at version {actual}; expected was version {expected}"),
+    }
 }

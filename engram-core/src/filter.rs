@@ -226,6 +226,7 @@ mod tests {
             content: "x".into(),
             confidence: Confidence::HIGH,
             metadata: metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect(),
+            expires_at: None,
             has_embedding: false,
         }
     }

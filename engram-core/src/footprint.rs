@@ -3,7 +3,7 @@
 //! An estimate by what is stored, not a measurement of the process, since an allocator does not give back what is
 //! forgotten. `docs/performance.md` has it beside what the system says.
 
-use crate::{MetaValue, Metadata, Precision, payload::Config};
+use crate::{MetaValue, Metadata, Precision};
 
 /// Of each memory: itself, its id, its places among the memories by id, by time and by text.
 const EACH: usize = 320;
@@ -18,17 +18,24 @@ const WORDS_FOURTHS: usize = 11;
 const EACH_VECTOR: usize = 64;
 
 /// Bytes, of a memory of these.
-pub(crate) fn of(id: &str, content: &str, metadata: &Metadata, has_embedding: bool, config: Config) -> u64 {
+pub(crate) fn of(
+    id: &str,
+    content: &str,
+    metadata: &Metadata,
+    has_embedding: bool,
+    dimension: usize,
+    precision: Precision,
+) -> u64 {
     let value_bytes = |value: &MetaValue| match value {
         MetaValue::Text(text) => text.len(),
         MetaValue::Integer(_) | MetaValue::Number(_) | MetaValue::Boolean(_) => 0,
     };
     let metadata: usize = metadata.iter().map(|(key, value)| EACH_KEY + key.len() + value_bytes(value)).sum();
-    let vector = match config.precision {
+    let vector = match precision {
         _ if !has_embedding => 0,
         // With one bit a number for its signs, and once more for those in the lists.
-        Precision::Int8 => EACH_VECTOR + config.dimension + config.dimension / 4,
-        Precision::F32 => EACH_VECTOR + 4 * config.dimension,
+        Precision::Int8 => EACH_VECTOR + dimension + dimension / 4,
+        Precision::F32 => EACH_VECTOR + 4 * dimension,
     };
     (EACH + id.len() + content.len() + content.len() * WORDS_FOURTHS / 4 + metadata + vector) as u64
 }

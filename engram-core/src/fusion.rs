@@ -83,6 +83,7 @@ mod tests {
             content: "x".into(),
             confidence: Confidence::CERTAIN,
             metadata: Metadata::new(),
+            expires_at: None,
             has_embedding: true,
         };
         Scored { item: Arc::new(memory), score }

@@ -1,5 +1,7 @@
 //! The limits of what is stored and asked for. What is over one is refused whole, with the limit in the error.
 
+use std::time::Duration;
+
 /// Bytes of an id, of which there is at least one. Control characters are refused.
 pub const ID_BYTES_MAX: usize = 256;
 
@@ -29,3 +31,22 @@ pub const RECALL_LIMIT_MAX: usize = 1_000;
 
 /// Memories on one page of a listing.
 pub const LIST_LIMIT_MAX: usize = 1_000;
+
+/// Characters of a space's name, of which there is at least one: small letters, digits, `-`, `_` and `.`, a letter or a
+/// digit first.
+pub const SPACE_NAME_MAX: usize = 64;
+
+/// Spaces of one store.
+pub const SPACES_MAX: usize = 10_000;
+
+/// Bytes of a request's key, of which there is at least one.
+pub const REQUEST_KEY_BYTES_MAX: usize = 256;
+
+/// Requests with a key that a space remembers; the oldest go first.
+pub const REQUESTS_MAX: usize = 100_000;
+
+/// How long a space remembers a request with a key, by the times at which requests come.
+pub const REQUEST_AGE_MAX: Duration = Duration::from_hours(24);
+
+/// The latest changes that can be followed.
+pub const CHANGES_KEPT: usize = 65_536;

@@ -18,6 +18,7 @@ pub struct Memory {
     pub(crate) content: Box<str>,
     pub(crate) confidence: Confidence,
     pub(crate) metadata: Metadata,
+    pub(crate) expires_at: Option<DateTime<Utc>>,
     pub(crate) has_embedding: bool,
 }
 
@@ -50,6 +51,15 @@ impl Memory {
     /// What else is known.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
+    }
+
+    /// When it ends by itself, if it does. Readers do not see it from then on.
+    pub fn expires_at(&self) -> Option<DateTime<Utc>> {
+        self.expires_at
+    }
+
+    pub(crate) fn has_expired(&self, now: DateTime<Utc>) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
     }
 
     /// Whether it can be recalled by an embedding.

@@ -2,23 +2,39 @@
 //!
 //! A version byte; for a memory the length of its description, the description in bincode (fixed-width
 //! little-endian integers), and its vector raw. The structures of a version are frozen: a new field is a new
-//! version. bincode is no longer maintained, so no other module may know it; the configuration here is that of
-//! bincode 1, which maintained crates write as well.
+//! version. A record is written in the oldest version that has all its fields, so that an older build reads what it
+//! can. bincode is no longer maintained, so no other module may know it; the configuration here is that of bincode 1,
+//! which maintained crates write as well.
+
+mod v1;
+mod v2;
+mod vector;
 
 use bincode::Options as _;
-use engram_storage::{RECORD_LEN_MAX, WalEntry, WalEntryType};
+use engram_storage::{Lsn, RECORD_LEN_MAX, WalEntry, WalEntryType};
 use serde::{Deserialize, Serialize};
 
-use crate::{MetaValue, Metadata, Precision, vector::StoredVector};
+#[cfg(test)]
+use self::vector::VECTOR_INT8;
+use self::vector::{decode_vector, encode_vector};
+use crate::{Metadata, ModelIdentity, Precision, vector::StoredVector};
 
-const VERSION: u8 = 1;
+/// What knows only the fields of the first build.
+const VERSION_1: u8 = 1;
+
+/// What knows conditions, requests, ends of life and models, too.
+const VERSION_2: u8 = 2;
 
 /// A record of the log, decoded.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Record {
     Store(StoreRecord),
-    Forget { space: String, id: String },
+    Forget(ForgetRecord),
     Config(Config),
+    Space(SpaceRecord),
+    DropSpace { space: String },
+    Embed(EmbedRecord),
+    Receipt(ReceiptRecord),
 }
 
 /// A memory, whole.
@@ -31,68 +47,109 @@ pub(crate) struct StoreRecord {
     pub(crate) confidence: f32,
     pub(crate) metadata: Metadata,
     pub(crate) vector: Option<StoredVector>,
+    /// When it ends by itself, in microseconds since 1970.
+    pub(crate) expires_us: Option<i64>,
+    pub(crate) terms: Terms,
+}
+
+/// The end of a memory.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ForgetRecord {
+    pub(crate) space: String,
+    pub(crate) id: String,
+    pub(crate) terms: Terms,
+}
+
+/// On what terms a change is made. They are in the record, so that they hold at its place in the log, whatever comes in
+/// between, and hold again at each recovery.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Terms {
+    /// The version that the memory must have; 0 for a memory that there must not be. Otherwise nothing is changed.
+    pub(crate) expected: Option<Lsn>,
+    /// The request that it answers.
+    pub(crate) request: Option<Request>,
+}
+
+/// A request that its client may repeat.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Request {
+    /// What the client calls it.
+    pub(crate) key: String,
+    /// A digest of what it asks for.
+    pub(crate) fingerprint: u128,
+    /// When it came, in microseconds since 1970.
+    pub(crate) at_us: i64,
+}
+
+/// A space, new or with other properties.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SpaceRecord {
+    pub(crate) space: String,
+    pub(crate) capacity: Option<u64>,
+}
+
+/// The embedding of a memory that has none, and is still of this version.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EmbedRecord {
+    pub(crate) space: String,
+    pub(crate) id: String,
+    pub(crate) of: Lsn,
+    pub(crate) vector: StoredVector,
+}
+
+/// What a request was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ReceiptRecord {
+    pub(crate) space: String,
+    pub(crate) request: Request,
+    pub(crate) id: String,
+    pub(crate) lsn: Lsn,
+    /// As in [`Outcome`](crate::Outcome).
+    pub(crate) outcome: u8,
 }
 
 /// Properties of the store as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
     pub(crate) dimension: usize,
     pub(crate) precision: Precision,
+    /// What the embeddings are from, once that was said.
+    pub(crate) model: Option<ModelIdentity>,
+    /// The form before this one, if there was another. What was on its way when the form changed has it.
+    pub(crate) former: Option<(usize, Precision)>,
 }
 
 impl Config {
     /// How a store was made, where the first record of its log says so; should that one be lost, the first vector does.
     pub(crate) fn of_first(record: &Record) -> Option<Self> {
+        let of_vector = |vector: &StoredVector| Self {
+            dimension: vector.dimension(),
+            precision: vector.precision(),
+            model: None,
+            former: None,
+        };
         match record {
-            Record::Config(config) => Some(*config),
-            Record::Store(StoreRecord { vector: Some(vector), .. }) => {
-                Some(Self { dimension: vector.dimension(), precision: vector.precision() })
-            }
-            Record::Store(_) | Record::Forget { .. } => None,
+            Record::Config(config) => Some(config.clone()),
+            Record::Store(StoreRecord { vector: Some(vector), .. })
+            | Record::Embed(EmbedRecord { vector, .. }) => Some(of_vector(vector)),
+            _ => None,
         }
+    }
+
+    /// Whether a vector is of the form before this one, and of no use any more.
+    pub(crate) fn is_former_form_of(&self, vector: &StoredVector) -> bool {
+        let form = (vector.dimension(), vector.precision());
+        self.former == Some(form) && (self.dimension, self.precision) != form
+    }
+
+    /// Whether vectors of the other fit in.
+    pub(crate) fn has_form_of(&self, other: &Self) -> bool {
+        (self.dimension, self.precision) == (other.dimension, other.precision)
     }
 }
 
 /// Why a payload is no record: what was expected, and what came.
 pub(crate) type PayloadError = String;
-
-mod v1 {
-    use super::{Deserialize, Serialize};
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Store {
-        pub(super) space: String,
-        pub(super) id: String,
-        pub(super) when_us: i64,
-        pub(super) content: String,
-        pub(super) confidence: f32,
-        pub(super) metadata: Vec<(String, Value)>,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) enum Value {
-        Text(String),
-        Integer(i64),
-        Number(f64),
-        Boolean(bool),
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Forget {
-        pub(super) space: String,
-        pub(super) id: String,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Config {
-        pub(super) dimension: u32,
-        pub(super) precision: u8,
-    }
-}
-
-const VECTOR_NONE: u8 = 0;
-const VECTOR_INT8: u8 = 1;
-const VECTOR_F32: u8 = 2;
 
 fn options() -> impl bincode::Options {
     bincode::DefaultOptions::new()
@@ -104,30 +161,62 @@ fn options() -> impl bincode::Options {
 
 /// The log entry of a record.
 pub(crate) fn encode(record: Record) -> Result<WalEntry, PayloadError> {
-    let mut payload = vec![VERSION];
-    let entry_type = match record {
-        Record::Store(store) => {
-            let StoreRecord { space, id, when_us, content, confidence, metadata, vector } = store;
+    let (entry_type, payload) = match record {
+        Record::Store(record) => {
+            let StoreRecord { space, id, when_us, content, confidence, metadata, vector, expires_us, terms } =
+                record;
             let metadata = metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
-            let description = write(&v1::Store { space, id, when_us, content, confidence, metadata })?;
+            let store = v1::Store { space, id, when_us, content, confidence, metadata };
+            let (version, description) = if expires_us.is_none() && terms == Terms::default() {
+                (VERSION_1, write(&store)?)
+            } else {
+                (VERSION_2, write(&v2::Store { episode: store, expires_us, terms: terms.into() })?)
+            };
             let len = u32::try_from(description.len()).map_err(|_| "a description over 4 GiB".to_owned())?;
+            let mut payload = vec![version];
             payload.extend_from_slice(&len.to_le_bytes());
             payload.extend_from_slice(&description);
             encode_vector(&mut payload, vector.as_ref())?;
-            WalEntryType::MemoryStore
+            (WalEntryType::MemoryStore, payload)
         }
-        Record::Forget { space, id } => {
-            payload.extend_from_slice(&write(&v1::Forget { space, id })?);
-            WalEntryType::MemoryForget
-        }
-        Record::Config(Config { dimension, precision }) => {
-            let dimension = u32::try_from(dimension).map_err(|_| format!("dimension {dimension}"))?;
-            let precision = match precision {
-                Precision::Int8 => VECTOR_INT8,
-                Precision::F32 => VECTOR_F32,
+        Record::Forget(ForgetRecord { space, id, terms }) => {
+            let forget = v1::Forget { space, id };
+            let payload = if terms == Terms::default() {
+                versioned(VERSION_1, &forget)?
+            } else {
+                versioned(VERSION_2, &v2::Forget { forget, terms: terms.into() })?
             };
-            payload.extend_from_slice(&write(&v1::Config { dimension, precision })?);
-            WalEntryType::StoreConfig
+            (WalEntryType::MemoryForget, payload)
+        }
+        Record::Config(Config { dimension, precision, model, former }) => {
+            let config = v1::Config::of(dimension, precision)?;
+            let payload = if (&model, former) == (&None, None) {
+                versioned(VERSION_1, &config)?
+            } else {
+                let former = former.map(|(dimension, precision)| v1::Config::of(dimension, precision));
+                let (model, former) = (model.map(Into::into), former.transpose()?);
+                versioned(VERSION_2, &v2::Config { form: config, model, former })?
+            };
+            (WalEntryType::StoreConfig, payload)
+        }
+        Record::Space(SpaceRecord { space, capacity }) => {
+            (WalEntryType::SpaceConfig, versioned(VERSION_2, &v2::Space { space, capacity })?)
+        }
+        Record::DropSpace { space } => {
+            (WalEntryType::SpaceDrop, versioned(VERSION_2, &v2::DropSpace { space })?)
+        }
+        Record::Embed(EmbedRecord { space, id, of, vector }) => {
+            let description = write(&v2::Embed { space, id, of: of.get() })?;
+            let len = u32::try_from(description.len()).map_err(|_| "a description over 4 GiB".to_owned())?;
+            let mut payload = vec![VERSION_2];
+            payload.extend_from_slice(&len.to_le_bytes());
+            payload.extend_from_slice(&description);
+            encode_vector(&mut payload, Some(&vector))?;
+            (WalEntryType::MemoryEmbed, payload)
+        }
+        Record::Receipt(ReceiptRecord { space, request, id, lsn, outcome }) => {
+            let receipt = v2::Receipt { space, id, request: request.into(), lsn: lsn.get(), outcome };
+            (WalEntryType::RequestReceipt, versioned(VERSION_2, &receipt)?)
         }
     };
     Ok(WalEntry { entry_type, payload })
@@ -136,48 +225,82 @@ pub(crate) fn encode(record: Record) -> Result<WalEntry, PayloadError> {
 /// The record of a log entry. Never allocates more than a small multiple of `payload`.
 pub(crate) fn decode(entry_type: WalEntryType, payload: &[u8]) -> Result<Record, PayloadError> {
     let (version, rest) = payload.split_first().ok_or("expected a version, got an empty payload")?;
-    if *version != VERSION {
-        return Err(format!("expected payload version {VERSION}, got {version}"));
-    }
-    match entry_type {
-        WalEntryType::MemoryStore => {
-            let (len, rest) = rest.split_first_chunk().ok_or("expected a length")?;
-            let len = u32::from_le_bytes(*len) as usize;
-            let (description, vector) = rest.split_at_checked(len).ok_or("expected a longer payload")?;
-            let v1::Store { space, id, when_us, content, confidence, metadata } = read(description)?;
-            let metadata = metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
-            let vector = decode_vector(vector)?;
-            Ok(Record::Store(StoreRecord { space, id, when_us, content, confidence, metadata, vector }))
+    match (entry_type, *version) {
+        (WalEntryType::MemoryStore, VERSION_1) => {
+            let (description, vector) = described(rest)?;
+            Ok(Record::Store(read::<v1::Store>(description)?.into_record(decode_vector(vector)?)))
         }
-        WalEntryType::MemoryForget => {
+        (WalEntryType::MemoryStore, VERSION_2) => {
+            let (description, vector) = described(rest)?;
+            Ok(Record::Store(read::<v2::Store>(description)?.into_record(decode_vector(vector)?)))
+        }
+        (WalEntryType::MemoryForget, VERSION_1) => {
             let v1::Forget { space, id } = read(rest)?;
-            Ok(Record::Forget { space, id })
+            Ok(Record::Forget(ForgetRecord { space, id, terms: Terms::default() }))
         }
-        WalEntryType::StoreConfig => {
-            let v1::Config { dimension, precision } = read(rest)?;
-            let precision = match precision {
-                VECTOR_INT8 => Precision::Int8,
-                VECTOR_F32 => Precision::F32,
-                other => {
-                    return Err(format!("expected precision {VECTOR_INT8} or {VECTOR_F32}, got {other}"));
-                }
-            };
-            Ok(Record::Config(Config { dimension: dimension as usize, precision }))
+        (WalEntryType::MemoryForget, VERSION_2) => {
+            let v2::Forget { forget: v1::Forget { space, id }, terms } = read(rest)?;
+            Ok(Record::Forget(ForgetRecord { space, id, terms: terms.into() }))
         }
-        other => Err(format!("expected a record of a memory, got {other:?}")),
+        (WalEntryType::StoreConfig, VERSION_1) => {
+            let (dimension, precision) = read::<v1::Config>(rest)?.form()?;
+            Ok(Record::Config(Config { dimension, precision, model: None, former: None }))
+        }
+        (WalEntryType::StoreConfig, VERSION_2) => {
+            let v2::Config { form, model, former } = read(rest)?;
+            let (dimension, precision) = form.form()?;
+            let (model, former) = (model.map(Into::into), former.map(v1::Config::form).transpose()?);
+            Ok(Record::Config(Config { dimension, precision, model, former }))
+        }
+        (WalEntryType::SpaceConfig, VERSION_2) => {
+            let v2::Space { space, capacity } = read(rest)?;
+            Ok(Record::Space(SpaceRecord { space, capacity }))
+        }
+        (WalEntryType::SpaceDrop, VERSION_2) => {
+            let v2::DropSpace { space } = read(rest)?;
+            Ok(Record::DropSpace { space })
+        }
+        (WalEntryType::MemoryEmbed, VERSION_2) => {
+            let (description, vector) = described(rest)?;
+            let v2::Embed { space, id, of } = read(description)?;
+            let vector = decode_vector(vector)?.ok_or("expected a vector, got none")?;
+            Ok(Record::Embed(EmbedRecord { space, id, of: Lsn::new(of), vector }))
+        }
+        (WalEntryType::RequestReceipt, VERSION_2) => {
+            let v2::Receipt { space, id, request, lsn, outcome } = read(rest)?;
+            let (request, lsn) = (request.into(), Lsn::new(lsn));
+            Ok(Record::Receipt(ReceiptRecord { space, request, id, lsn, outcome }))
+        }
+        (WalEntryType::Gap | WalEntryType::Seal, _) => {
+            Err(format!("expected a record of a store, got {entry_type:?}"))
+        }
+        (_, version) => Err(format!("expected payload version {VERSION_1} or {VERSION_2}, got {version}")),
     }
 }
 
 /// The id in a payload that may be damaged, as far as one can still be read there.
 pub(crate) fn id_in_remains(entry_type: WalEntryType, payload: &[u8]) -> Option<String> {
     let description = match entry_type {
-        WalEntryType::MemoryStore => payload.get(1 + size_of::<u32>()..)?,
-        WalEntryType::MemoryForget => payload.get(1..)?,
+        WalEntryType::MemoryStore | WalEntryType::MemoryEmbed => payload.get(1 + size_of::<u32>()..)?,
+        WalEntryType::MemoryForget | WalEntryType::RequestReceipt => payload.get(1..)?,
         _ => return None,
     };
-    // Both begin with the space and the id.
+    // All begin with the space and the id.
     let (_, id): (String, String) = options().allow_trailing_bytes().deserialize(description).ok()?;
     Some(id)
+}
+
+/// The description and the vector behind it.
+fn described(rest: &[u8]) -> Result<(&[u8], &[u8]), PayloadError> {
+    let (len, rest) = rest.split_first_chunk().ok_or("expected a length")?;
+    let len = u32::from_le_bytes(*len) as usize;
+    Ok(rest.split_at_checked(len).ok_or("expected a longer payload")?)
+}
+
+fn versioned(version: u8, value: &impl Serialize) -> Result<Vec<u8>, PayloadError> {
+    let mut payload = vec![version];
+    payload.extend_from_slice(&write(value)?);
+    Ok(payload)
 }
 
 fn write(value: &impl Serialize) -> Result<Vec<u8>, PayloadError> {
@@ -186,78 +309,6 @@ fn write(value: &impl Serialize) -> Result<Vec<u8>, PayloadError> {
 
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, PayloadError> {
     options().deserialize(bytes).map_err(|e| e.to_string())
-}
-
-fn encode_vector(payload: &mut Vec<u8>, vector: Option<&StoredVector>) -> Result<(), PayloadError> {
-    let Some(vector) = vector else {
-        payload.push(VECTOR_NONE);
-        return Ok(());
-    };
-    let dimension = u32::try_from(vector.dimension()).map_err(|_| "too many dimensions".to_owned())?;
-    match vector {
-        StoredVector::Int8 { codes, scale } => {
-            payload.push(VECTOR_INT8);
-            payload.extend_from_slice(&dimension.to_le_bytes());
-            payload.extend_from_slice(&scale.to_le_bytes());
-            payload.extend(codes.iter().map(|code| code.cast_unsigned()));
-        }
-        StoredVector::F32(numbers) => {
-            payload.push(VECTOR_F32);
-            payload.extend_from_slice(&dimension.to_le_bytes());
-            payload.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
-        }
-    }
-    Ok(())
-}
-
-fn decode_vector(bytes: &[u8]) -> Result<Option<StoredVector>, PayloadError> {
-    let (tag, rest) = bytes.split_first().ok_or("expected a vector or its absence")?;
-    if *tag == VECTOR_NONE && rest.is_empty() {
-        return Ok(None);
-    }
-    let (dimension, rest) = rest.split_first_chunk().ok_or("expected a dimension")?;
-    let dimension = u32::from_le_bytes(*dimension) as usize;
-    let wrong_len = || format!("expected {dimension} numbers, got {} bytes", rest.len());
-    match *tag {
-        VECTOR_INT8 => {
-            let (scale, codes) = rest.split_first_chunk().ok_or_else(wrong_len)?;
-            if codes.len() != dimension {
-                return Err(wrong_len());
-            }
-            let codes = codes.iter().map(|code| code.cast_signed()).collect();
-            Ok(Some(StoredVector::Int8 { codes, scale: f32::from_le_bytes(*scale) }))
-        }
-        VECTOR_F32 => {
-            let (numbers, []) = rest.as_chunks() else { return Err(wrong_len()) };
-            if numbers.len() != dimension {
-                return Err(wrong_len());
-            }
-            Ok(Some(StoredVector::F32(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())))
-        }
-        other => Err(format!("expected a vector of kind {VECTOR_INT8} or {VECTOR_F32}, got {other}")),
-    }
-}
-
-impl From<MetaValue> for v1::Value {
-    fn from(value: MetaValue) -> Self {
-        match value {
-            MetaValue::Text(text) => Self::Text(text),
-            MetaValue::Integer(integer) => Self::Integer(integer),
-            MetaValue::Number(number) => Self::Number(number),
-            MetaValue::Boolean(boolean) => Self::Boolean(boolean),
-        }
-    }
-}
-
-impl From<v1::Value> for MetaValue {
-    fn from(value: v1::Value) -> Self {
-        match value {
-            v1::Value::Text(text) => Self::Text(text),
-            v1::Value::Integer(integer) => Self::Integer(integer),
-            v1::Value::Number(number) => Self::Number(number),
-            v1::Value::Boolean(boolean) => Self::Boolean(boolean),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,28 @@ pub enum Outcome {
     Deleted,
 }
 
+impl Outcome {
+    /// As the log has it.
+    pub(crate) const fn to_u8(self) -> u8 {
+        match self {
+            Self::Created => 1,
+            Self::Updated => 2,
+            Self::Unchanged => 3,
+            Self::Deleted => 4,
+        }
+    }
+
+    /// What no build has written is the least that can have happened.
+    pub(crate) const fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::Created,
+            2 => Self::Updated,
+            4 => Self::Deleted,
+            _ => Self::Unchanged,
+        }
+    }
+}
+
 /// What an acknowledged change survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {

@@ -4,12 +4,20 @@
 //! recovery call it with the same bytes in the same order, so they end in the same state.
 
 mod capture;
+mod feed;
 mod hot;
+mod requests;
+mod shared;
+mod space;
 
 use std::{
+    collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
@@ -17,36 +25,29 @@ use std::{
 use chrono::{DateTime, Utc};
 use engram_storage::{Lsn, WalEntryType, disk::Disk};
 
-use self::{
-    capture::Capture,
-    hot::{Entry, HotMemories},
-};
+pub use self::feed::{FeedEvent, FeedItem};
+use self::{capture::Capture, feed::Feed, shared::Shared, space::newer_first};
+pub(crate) use self::{requests::Answered, space::SpaceState};
 use crate::{
-    Confidence, Embedding, IndexStatus, Memory, Metadata, Mode, Outcome, Query, Recall, StoreError,
+    Confidence, Embedding, Memory, Outcome, Query, Recall, StoreError,
     applied::Applied,
     footprint,
-    fusion::{Found, Recency, fuse},
-    index::{IndexSettings, Route},
-    payload::{Config, StoreRecord},
+    index::IndexSettings,
+    payload::{Config, ForgetRecord, ReceiptRecord, Request, SpaceRecord, StoreRecord, Terms},
     prepared::Prepared,
-    timeline::Timeline,
-    vector::{Checkpoints, RowId, StoredVector, VectorArena},
-    words::{DocId, Tokens, WordIndex},
+    vector::{Checkpoints, StoredVector},
 };
 
-/// The space that memories are in; there is one so far.
-pub(crate) const SPACE: &str = "default";
+/// The space that is always there.
+pub(crate) const DEFAULT_SPACE: &str = "default";
 
 pub(crate) struct State {
-    config: Config,
+    config: RwLock<Config>,
     index: IndexSettings,
-    memories: HotMemories,
-    vectors: VectorArena<Arc<Memory>>,
-    /// Held for one change, or for one question by words.
-    words: RwLock<WordIndex<Arc<Memory>>>,
-    pub(crate) timeline: Timeline,
-    /// About how much memory the memories take.
-    bytes: AtomicU64,
+    shared: Arc<Shared>,
+    /// The one that is always there is among them.
+    spaces: RwLock<BTreeMap<Arc<str>, Arc<SpaceState>>>,
+    default: Arc<SpaceState>,
     /// Held while a record is applied: one at a time. Taken before any other lock here. What a snapshot is collecting is
     /// protected by it, too.
     applying: Mutex<Option<Capture>>,
@@ -54,78 +55,121 @@ pub(crate) struct State {
     applied: Applied,
     /// The first record that was applied without a log; `u64::MAX` when there is none.
     volatile_from: AtomicU64,
+    feed: Feed,
+    /// Whether the indexes are left alone, since a log is being recovered.
+    is_recovering: AtomicBool,
+    /// Vectors of the form to come, for the moment when it does.
+    staged: Mutex<Staged>,
 }
 
-/// A memory, and its vector if it has one.
-type WithVector = (Arc<Memory>, Option<StoredVector>);
-
-/// A change is in the vectors and not yet among the memories, or the other way round.
-struct Halfway;
+/// Vectors by the version of the memory that they belong to.
+pub(crate) type Staged = HashMap<Lsn, StoredVector>;
 
 impl State {
     pub(crate) fn new(config: Config, index: IndexSettings) -> Self {
+        let shared = Arc::default();
+        let default = Arc::new(SpaceState::new(DEFAULT_SPACE, &config, index, &shared));
         Self {
-            config,
+            config: RwLock::new(config),
             index,
-            memories: HotMemories::default(),
-            vectors: VectorArena::new(config.dimension, config.precision, index),
-            words: RwLock::new(WordIndex::new()),
-            timeline: Timeline::default(),
-            bytes: AtomicU64::new(0),
+            shared,
+            spaces: RwLock::new(BTreeMap::from([(Arc::clone(default.name()), Arc::clone(&default))])),
+            default,
             applying: Mutex::new(None),
             applied: Applied::default(),
             volatile_from: AtomicU64::new(u64::MAX),
+            feed: Feed::default(),
+            is_recovering: AtomicBool::new(false),
+            staged: Mutex::default(),
         }
     }
 
     /// Sets the form of the vectors, before the first of them.
-    pub(crate) fn configure(&mut self, config: Config) {
-        self.config = config;
-        self.vectors = VectorArena::new(config.dimension, config.precision, self.index);
-        self.vectors.hold_index();
+    pub(crate) fn configure(&self, config: Config) {
+        self.set_form(&config);
+        self.set_config(config);
     }
 
-    /// Leaves the index of the vectors alone while a log is recovered.
+    /// Leaves the indexes of the vectors alone while a log is recovered.
     pub(crate) fn hold_index(&self) {
-        self.vectors.hold_index();
+        self.is_recovering.store(true, Relaxed);
+        self.default.vectors().hold_index();
     }
 
-    /// Takes the index of the vectors from its file, if it is of this log, and keeps it there.
+    /// Takes the index of the vectors from its file, if it is of this log, and keeps it there. Only the space that is
+    /// always there has a file; those of the others are made anew.
     pub(crate) fn open_index(&self, disk: Arc<dyn Disk>, log_id: u64, is_read_only: bool) {
+        self.is_recovering.store(false, Relaxed);
+        for space in self.spaces() {
+            if !Arc::ptr_eq(&space, &self.default) {
+                space.vectors().release_index();
+            }
+        }
         let checkpoints = Checkpoints { disk, log_id, name: newer_first };
-        self.vectors.open_index(checkpoints, self.applied_lsn(), is_read_only);
+        self.default.vectors().open_index(checkpoints, self.applied_lsn(), is_read_only);
     }
 
-    /// Ends the work on the index of the vectors, and keeps what there is.
+    /// Ends the work on the indexes of the vectors, and keeps what there is.
     pub(crate) fn close_index(&self) {
-        self.vectors.close_index();
+        for space in self.spaces() {
+            space.vectors().close_index();
+        }
     }
 
     pub(crate) fn config(&self) -> Config {
-        self.config
+        self.config_ref().clone()
     }
 
-    /// The index of the vectors as it is now.
-    pub(crate) fn index_status(&self) -> IndexStatus {
-        self.vectors.index_status()
+    fn config_ref(&self) -> RwLockReadGuard<'_, Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn set_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    pub(crate) fn default_space(&self) -> &Arc<SpaceState> {
+        &self.default
+    }
+
+    pub(crate) fn space(&self, name: &str) -> Option<Arc<SpaceState>> {
+        if name == DEFAULT_SPACE {
+            return Some(Arc::clone(&self.default));
+        }
+        self.spaces.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// All of them, in the order of their names.
+    pub(crate) fn spaces(&self) -> Vec<Arc<SpaceState>> {
+        self.spaces.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Of all spaces.
     pub(crate) fn count(&self) -> usize {
-        self.memories.count()
+        self.shared.count.load(SeqCst)
     }
 
-    /// About how many bytes of memory the memories take.
+    /// About how many bytes of memory the memories take, of all spaces.
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(SeqCst)
+        self.shared.bytes.load(SeqCst)
     }
 
-    /// About how many bytes a memory of these takes.
-    pub(crate) fn footprint(&self, id: &str, content: &str, metadata: &Metadata, has_embedding: bool) -> u64 {
-        footprint::of(id, content, metadata, has_embedding, self.config)
+    /// Changes in flight that may become new memories, of all spaces.
+    pub(crate) fn new_memories(&self) -> usize {
+        self.shared.new_memories.load(SeqCst)
+    }
+
+    /// About how many bytes the memory of a record takes.
+    pub(crate) fn footprint(&self, record: &StoreRecord) -> u64 {
+        let StoreRecord { id, content, metadata, vector, .. } = record;
+        let config = self.config_ref();
+        footprint::of(id, content, metadata, vector.is_some(), config.dimension, config.precision)
     }
 
     pub(crate) fn footprint_of(&self, memory: &Memory) -> u64 {
-        self.footprint(&memory.id, &memory.content, &memory.metadata, memory.has_embedding)
+        let Memory { id, content, metadata, has_embedding, .. } = memory;
+        let config = self.config_ref();
+        footprint::of(id, content, metadata, *has_embedding, config.dimension, config.precision)
     }
 
     /// The last record that is in the state.
@@ -137,41 +181,48 @@ impl State {
         lsn.get() >= self.volatile_from.load(SeqCst)
     }
 
-    pub(crate) fn get(&self, id: &str) -> Option<Arc<Memory>> {
-        self.memories.get(id).map(|entry| entry.memory)
+    /// The memories without an embedding, of all spaces, in the order of their versions.
+    pub(crate) fn unembedded(&self, after: Lsn, limit: usize) -> Vec<(Arc<str>, Arc<Memory>)> {
+        self.shared.unembedded(after, limit)
+    }
+
+    pub(crate) fn unembedded_count(&self) -> usize {
+        self.shared.unembedded_count()
+    }
+
+    /// The spaces and ids of memories whose time is over.
+    pub(crate) fn expired(&self, now: DateTime<Utc>, limit: usize) -> Vec<(Arc<str>, Arc<str>)> {
+        self.shared.expired(now, limit)
+    }
+
+    /// The changes after `after`: see [`Feed::after`].
+    pub(crate) fn changes(&self, after: Lsn, limit: usize) -> Result<Vec<FeedItem>, StoreError> {
+        self.feed.after(after, limit)
     }
 
     /// A memory and its vector, of the same version.
-    pub(crate) fn get_with_vector(&self, id: &str) -> Option<WithVector> {
-        self.read_with_vector(id).unwrap_or_else(|Halfway| {
+    pub(crate) fn get_with_vector(&self, space: &SpaceState, id: &str) -> Option<space::WithVector> {
+        space.read_with_vector(id).unwrap_or_else(|space::Halfway| {
             // While this is held no change is between the two.
             let _applying = self.applying();
-            self.read_with_vector(id).unwrap_or(None)
+            space.read_with_vector(id).unwrap_or(None)
         })
     }
 
-    fn read_with_vector(&self, id: &str) -> Result<Option<WithVector>, Halfway> {
-        let Some(entry) = self.memories.get(id) else { return Ok(None) };
-        let Some(row) = entry.row else { return Ok(Some((entry.memory, None))) };
-        match self.vectors.read(row) {
-            Some((memory, vector)) if Arc::ptr_eq(&memory, &entry.memory) => Ok(Some((memory, Some(vector)))),
-            _ => Err(Halfway),
-        }
-    }
-
-    /// Applies a record of the log. A record that only another build can read is an error, and changes nothing.
+    /// Applies a record of the log. A record that only another build can read is an error, and changes nothing; so is one
+    /// whose terms do not hold at its place.
     pub(crate) fn apply(
         &self,
         lsn: Lsn,
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<Outcome, StoreError> {
-        let prepared = Prepared::of(lsn, entry_type, payload, self.config)?;
-        Ok(self.apply_prepared(lsn, prepared))
+        let prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref())?;
+        self.apply_prepared(lsn, prepared)
     }
 
     /// The same, of a record that was made ready before.
-    pub(crate) fn apply_prepared(&self, lsn: Lsn, prepared: Prepared) -> Outcome {
+    pub(crate) fn apply_prepared(&self, lsn: Lsn, prepared: Prepared) -> Result<Outcome, StoreError> {
         self.apply_next(&mut self.applying(), lsn, prepared)
     }
 
@@ -183,32 +234,54 @@ impl State {
     ) -> Result<(Lsn, Outcome), StoreError> {
         let mut applying = self.applying();
         let lsn = self.applied_lsn().next();
-        let prepared = Prepared::of(lsn, entry_type, payload, self.config)?;
+        let prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref())?;
         self.volatile_from.fetch_min(lsn.get(), SeqCst);
-        Ok((lsn, self.apply_next(&mut applying, lsn, prepared)))
+        Ok((lsn, self.apply_next(&mut applying, lsn, prepared)?))
     }
 
     fn applying(&self) -> MutexGuard<'_, Option<Capture>> {
         self.applying.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All that the log holds was applied: readers see up to here, whatever its last record was.
-    pub(crate) fn set_recovered(&self, lsn: Lsn) {
+    /// All that the log holds was applied: readers see up to here, whatever its last record was. What came up to
+    /// `snapshot` was no change.
+    pub(crate) fn set_recovered(&self, lsn: Lsn, snapshot: Lsn) {
+        self.feed.begin_after(snapshot);
         self.applied.set(lsn);
     }
 
-    /// Nothing in here fails: a record is applied whole.
-    fn apply_next(&self, capture: &mut Option<Capture>, lsn: Lsn, prepared: Prepared) -> Outcome {
+    /// A record is applied whole, or its terms do not hold and nothing is changed.
+    fn apply_next(
+        &self,
+        capture: &mut Option<Capture>,
+        lsn: Lsn,
+        prepared: Prepared,
+    ) -> Result<Outcome, StoreError> {
         let outcome = match prepared {
             Prepared::Store { record, when, confidence, words } => {
-                let before = self.memories.get(&record.id);
-                if let Some(entry) = &before {
-                    self.keep(capture, &entry.memory);
-                }
-                self.apply_store(lsn, record, (when, confidence), &words, before.as_ref())
+                self.apply_store(capture, lsn, record, (when, confidence), &words)
             }
-            Prepared::Forget { id } => self.apply_forget(capture, &id),
-            Prepared::Config => Outcome::Unchanged,
+            Prepared::Forget(record) => self.apply_forget(capture, lsn, record),
+            Prepared::Embed(record) => Ok(self.space(&record.space).map_or(Outcome::Unchanged, |space| {
+                let Some(memory) = space.apply_embed(record.of, &record.id, &record.vector) else {
+                    return Outcome::Unchanged;
+                };
+                self.tell(lsn, &space, FeedEvent::Embedded(Arc::clone(&memory.id)));
+                Outcome::Updated
+            })),
+            Prepared::Receipt(record) => {
+                let ReceiptRecord { space, request, id, lsn: of, outcome } = record;
+                if let Some(space) = self.space(&space) {
+                    let outcome = Outcome::from_u8(outcome);
+                    let answered = Answered { request, id: Arc::from(id), lsn: of, outcome };
+                    space.requests().insert(lsn, answered);
+                }
+                Ok(Outcome::Unchanged)
+            }
+            Prepared::Space(record) => Ok(self.apply_space(lsn, &record)),
+            Prepared::DropSpace { space } => Ok(self.apply_drop(lsn, &space)),
+            Prepared::Config(config) => Ok(self.apply_config(config)),
+            Prepared::Former => Ok(Outcome::Unchanged),
         };
         self.applied.set(lsn);
         outcome
@@ -216,95 +289,115 @@ impl State {
 
     fn apply_store(
         &self,
+        capture: &mut Option<Capture>,
         lsn: Lsn,
-        record: StoreRecord,
-        (when, confidence): (DateTime<Utc>, Confidence),
-        words: &Tokens,
-        before: Option<&Entry>,
-    ) -> Outcome {
-        let memory = Arc::new(Memory {
-            id: before.map_or_else(|| Arc::from(record.id), |entry| Arc::clone(&entry.memory.id)),
-            lsn,
-            when,
-            content: record.content.into_boxed_str(),
-            confidence,
-            metadata: record.metadata,
-            has_embedding: record.vector.is_some(),
-        });
-        let row = self.put_vector(before.and_then(|entry| entry.row), record.vector.as_ref(), &memory);
-        let doc = self.put_words(before, words, &memory);
-        if let Some(entry) = before
-            && entry.memory.when != memory.when
-        {
-            self.timeline.remove(&entry.memory);
+        mut record: StoreRecord,
+        whens: (DateTime<Utc>, Confidence),
+        words: &crate::words::Tokens,
+    ) -> Result<Outcome, StoreError> {
+        let Some(space) = self.space(&record.space) else {
+            return Err(StoreError::SpaceNotFound { space: record.space });
+        };
+        let before = space.entry(&record.id);
+        let Terms { expected, request } = std::mem::take(&mut record.terms);
+        check_expected(&record.id, expected, before.as_ref().map(|entry| &*entry.memory))?;
+        if let Some(entry) = &before {
+            keep(capture, &space, &entry.memory);
         }
-        self.bytes.fetch_add(self.footprint_of(&memory), SeqCst);
-        if let Some(entry) = before {
-            self.bytes.fetch_sub(self.footprint_of(&entry.memory), SeqCst);
-        }
-        self.timeline.insert(Arc::clone(&memory));
-        self.memories.insert(Entry { memory, row, doc });
-        if before.is_some() { Outcome::Updated } else { Outcome::Created }
+        let (memory, outcome) = space.apply_store(lsn, record, whens, words, before.as_ref());
+        note_answer(&space, lsn, request, &memory.id, outcome);
+        self.tell(lsn, &space, FeedEvent::Stored(Arc::clone(&memory.id)));
+        Ok(outcome)
     }
 
-    /// A memory keeps its row over updates, so that a scan beside it finds it exactly once.
-    fn put_vector(
+    fn apply_forget(
         &self,
-        row: Option<RowId>,
-        vector: Option<&StoredVector>,
-        memory: &Arc<Memory>,
-    ) -> Option<RowId> {
-        match (row, vector) {
-            (None, None) => None,
-            (None, Some(vector)) => Some(self.vectors.insert(vector, Arc::clone(memory))),
-            (Some(row), Some(vector)) => {
-                self.vectors.replace(row, vector, Arc::clone(memory));
-                Some(row)
+        capture: &mut Option<Capture>,
+        lsn: Lsn,
+        record: ForgetRecord,
+    ) -> Result<Outcome, StoreError> {
+        let ForgetRecord { space, id, terms } = record;
+        let Some(space) = self.space(&space) else { return Err(StoreError::SpaceNotFound { space }) };
+        let Some(entry) = space.entry(&id) else { return Ok(Outcome::Unchanged) };
+        check_expected(&id, terms.expected, Some(&entry.memory))?;
+        keep(capture, &space, &entry.memory);
+        space.apply_forget(&entry);
+        note_answer(&space, lsn, terms.request, &entry.memory.id, Outcome::Deleted);
+        self.tell(lsn, &space, FeedEvent::Forgotten(Arc::clone(&entry.memory.id)));
+        Ok(Outcome::Deleted)
+    }
+
+    fn apply_space(&self, lsn: Lsn, record: &SpaceRecord) -> Outcome {
+        let (space, outcome) = if let Some(space) = self.space(&record.space) {
+            (space, Outcome::Updated)
+        } else {
+            let space = SpaceState::new(&record.space, &self.config_ref(), self.index, &self.shared);
+            if self.is_recovering.load(Relaxed) {
+                space.vectors().hold_index();
             }
-            (Some(row), None) => {
-                self.vectors.remove(row);
-                None
-            }
-        }
+            let space = Arc::new(space);
+            let mut spaces = self.spaces.write().unwrap_or_else(PoisonError::into_inner);
+            spaces.insert(Arc::clone(space.name()), Arc::clone(&space));
+            (space, Outcome::Created)
+        };
+        space.configure(lsn, record.capacity);
+        self.tell(lsn, &space, FeedEvent::SpaceConfigured);
+        outcome
     }
 
-    fn put_words(&self, before: Option<&Entry>, text: &Tokens, memory: &Arc<Memory>) -> DocId {
-        if let Some(entry) = before
-            && entry.memory.content == memory.content
-        {
-            self.words_mut().set_item(entry.doc, Arc::clone(memory));
-            return entry.doc;
+    /// A snapshot that is collecting it goes on: what it has is as it was.
+    fn apply_drop(&self, lsn: Lsn, name: &str) -> Outcome {
+        if name == DEFAULT_SPACE {
+            return Outcome::Unchanged;
         }
-        // Questions wait for changes of the index, not for what comes before.
-        let old = before.map(|entry| (entry.doc, Tokens::of(&entry.memory.content)));
-        let mut words = self.words_mut();
-        if let Some((doc, old)) = old {
-            words.remove(doc, &old);
-        }
-        words.insert(text, Arc::clone(memory))
-    }
-
-    fn words_mut(&self) -> RwLockWriteGuard<'_, WordIndex<Arc<Memory>>> {
-        self.words.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn apply_forget(&self, capture: &mut Option<Capture>, id: &str) -> Outcome {
-        let Some(entry) = self.memories.get(id) else { return Outcome::Unchanged };
-        self.keep(capture, &entry.memory);
-        self.memories.remove(id);
-        self.bytes.fetch_sub(self.footprint_of(&entry.memory), SeqCst);
-        self.timeline.remove(&entry.memory);
-        if let Some(row) = entry.row {
-            self.vectors.remove(row);
-        }
-        let text = Tokens::of(&entry.memory.content);
-        self.words_mut().remove(entry.doc, &text);
+        let space = self.spaces.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        let Some(space) = space else { return Outcome::Unchanged };
+        space.leave_shared();
+        self.tell(lsn, &space, FeedEvent::SpaceDropped);
         Outcome::Deleted
+    }
+
+    /// Embeddings of another form, or of another model, take the place of all there are.
+    fn apply_config(&self, config: Config) -> Outcome {
+        let before = self.config();
+        let is_other_model = before.model.is_some() && before.model != config.model;
+        if before == config {
+            return Outcome::Unchanged;
+        }
+        if is_other_model || !before.has_form_of(&config) {
+            self.set_form(&config);
+            let staged = std::mem::take(&mut *self.staged());
+            for space in self.spaces() {
+                space.apply_staged(&staged);
+            }
+        }
+        self.set_config(config);
+        Outcome::Updated
+    }
+
+    fn set_form(&self, config: &Config) {
+        for space in self.spaces() {
+            let vectors = space::arena(config, self.index);
+            if self.is_recovering.load(Relaxed) {
+                vectors.hold_index();
+            }
+            space.apply_form(vectors);
+        }
+    }
+
+    fn tell(&self, lsn: Lsn, space: &SpaceState, event: FeedEvent) {
+        self.feed.push(FeedItem { lsn, space: Arc::clone(space.name()), event });
+    }
+
+    /// The vectors that a switch of the form begins with.
+    pub(crate) fn staged(&self) -> MutexGuard<'_, Staged> {
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The vector of an embedding, as the store would hold it.
     pub(crate) fn vector(&self, embedding: &Embedding) -> Result<StoredVector, StoreError> {
-        Ok(StoredVector::from_embedding(embedding, self.config.dimension, self.config.precision)?)
+        let config = self.config_ref();
+        Ok(StoredVector::from_embedding(embedding, config.dimension, config.precision)?)
     }
 
     /// Waits until readers see this change, and says whether they do.
@@ -312,79 +405,52 @@ impl State {
         self.applied.wait_for(lsn, at_most)
     }
 
-    pub(crate) fn recall(&self, query: &Query) -> Result<Recall, StoreError> {
-        query.check()?;
-        let lsn = self.applied_lsn();
-        let candidates = query.candidates();
-        let embedding = query.embedding_used();
-        let by_vector = embedding.map(|it| self.by_vector(it, query, candidates)).transpose()?;
-        let (by_vector, route) = by_vector.unzip();
-        let by_words = query.words_used().map(|words| self.by_words(words, query, candidates));
-        let mode = match (&by_vector, &by_words) {
-            (Some(_), Some(_)) => Mode::Hybrid,
-            (Some(_), None) => Mode::Vector,
-            (None, _) => Mode::Words,
-        };
-        let lists = [&by_vector, &by_words];
-        // A list that is shorter than it might be has all that match.
-        let all_match = lists.into_iter().flatten().all(|found| found.len() < candidates);
-        let recency = query.recency_half_life.map(|half_life| {
-            let now = query.now.unwrap_or_else(Utc::now);
-            Recency { half_life, now }
-        });
-        let hits = fuse(by_vector, by_words, recency, query.limit);
-        Ok(Recall { complete: all_match || hits.len() == query.limit, hits, lsn, mode, route })
-    }
-
-    fn by_vector(
-        &self,
-        embedding: &Embedding,
-        query: &Query,
-        limit: usize,
-    ) -> Result<(Found, Route), StoreError> {
-        let prepared = self.vectors.query(embedding)?;
-        let accept = |memory: &Arc<Memory>| query.filter.accepts(memory);
-        Ok(self.vectors.search(&prepared, limit, query.exact, accept, newer_first))
-    }
-
-    fn by_words(&self, text: &str, query: &Query, limit: usize) -> Found {
-        let words = self.words.read().unwrap_or_else(PoisonError::into_inner);
-        words.search(text, limit, |memory| query.filter.accepts(memory), newer_first)
+    pub(crate) fn recall(&self, space: &SpaceState, query: &Query) -> Result<Recall, StoreError> {
+        space.recall(self.applied_lsn(), query)
     }
 }
 
-/// Among equals.
-fn newer_first(memory: &Arc<Memory>) -> u64 {
-    memory.lsn.get()
+/// Keeps a memory that is about to go, if it is collected and its turn has not come.
+fn keep(capture: &mut Option<Capture>, space: &SpaceState, memory: &Arc<Memory>) {
+    if let Some(capture) = capture.as_mut().filter(|capture| capture.misses(space, memory)) {
+        capture.set_aside(space.captured(memory));
+    }
+}
+
+fn note_answer(space: &SpaceState, lsn: Lsn, request: Option<Request>, id: &Arc<str>, outcome: Outcome) {
+    if let Some(request) = request {
+        let answered = Answered { request, id: Arc::clone(id), lsn, outcome };
+        space.requests().insert(lsn, answered);
+    }
+}
+
+/// Whether a memory is of the version that a change is made for.
+pub(crate) fn check_expected(
+    id: &str,
+    expected: Option<Lsn>,
+    memory: Option<&Memory>,
+) -> Result<(), StoreError> {
+    let Some(expected) = expected else { return Ok(()) };
+    let actual = memory.map_or(Lsn::ZERO, Memory::lsn);
+    if actual == expected {
+        return Ok(());
+    }
+    Err(StoreError::VersionMismatch { id: id.to_owned(), expected, actual })
 }
 
 /// Whether a memory of the log can be in a store of this form; its time and its confidence.
 pub(crate) fn check(
     lsn: Lsn,
     record: &StoreRecord,
-    config: Config,
+    config: &Config,
 ) -> Result<(DateTime<Utc>, Confidence), StoreError> {
     let unreadable = |reason: String| StoreError::Record { lsn, reason };
-    check_space(lsn, &record.space)?;
     if let Some(vector) = &record.vector {
         vector.check(config.dimension, config.precision).map_err(|e| unreadable(e.to_string()))?;
     }
-    let when = DateTime::from_timestamp_micros(record.when_us)
-        .ok_or_else(|| unreadable(format!("a time of {} µs since 1970", record.when_us)))?;
-    Ok((when, Confidence::new(record.confidence).map_err(|e| unreadable(e.to_string()))?))
-}
-
-/// A store stays as it was made.
-pub(crate) fn check_config(lsn: Lsn, config: Config, made_with: Config) -> Result<(), StoreError> {
-    if config == made_with {
-        return Ok(());
-    }
-    Err(StoreError::Record { lsn, reason: format!("the store changes to {config:?} here") })
-}
-
-pub(crate) fn check_space(lsn: Lsn, space: &str) -> Result<(), StoreError> {
-    if space == SPACE {
-        return Ok(());
-    }
-    Err(StoreError::Record { lsn, reason: format!("expected the space {SPACE:?}, got {space:?}") })
+    let time = |us: i64| {
+        DateTime::from_timestamp_micros(us).ok_or_else(|| unreadable(format!("a time of {us} µs since 1970")))
+    };
+    record.expires_us.map(time).transpose()?;
+    Ok((time(record.when_us)?, Confidence::new(record.confidence).map_err(|e| unreadable(e.to_string()))?))
 }

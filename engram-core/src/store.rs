@@ -1,30 +1,38 @@
 //! The store: checks, the log, and the state behind it.
 
 mod in_flight;
+mod model;
 mod opening;
+mod options;
 mod replay;
 mod snapshots;
+mod space;
+mod spaces;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use engram_storage::{
     Lsn, MetricsSnapshot, RecoveryReport, SnapshotReport, StorageMetrics, WalEntry, WalWriter,
 };
 
-pub use self::snapshots::{SnapshotPolicy, SnapshotStatus};
-use self::{
-    in_flight::{Flight, InFlight},
-    snapshots::{Automatic, Snapshots},
+pub(crate) use self::in_flight::InFlight;
+use self::snapshots::{Automatic, Snapshots};
+pub use self::{
+    model::{ModelIdentity, Staging},
+    options::{Patch, RequestKey, WriteOptions},
+    snapshots::{SnapshotPolicy, SnapshotStatus},
+    space::{Space, SpaceStatus},
+    spaces::Unembedded,
 };
 use crate::{
-    Durability, Embedding, Episode, IndexStatus, ListQuery, Memory, Outcome, Page, Precision, Query, Recall,
-    Receipt, ReceiptHandle, StoreError,
-    episode::check_id,
+    Durability, Embedding, Episode, FeedItem, IndexStatus, ListQuery, Memory, Outcome, Page, Precision,
+    Query, Recall, Receipt, ReceiptHandle, StoreError,
     index::IndexSettings,
-    payload::{self, Config, Record, StoreRecord},
-    state::{SPACE, State},
+    payload::{self, Config, Record},
+    state::State,
 };
 
 /// The dimension of a store that is not told another.
@@ -53,7 +61,6 @@ pub struct MemoryStore {
     recovered: usize,
     capacity: usize,
     memory_limit: u64,
-    in_flight: Arc<InFlight>,
     dimension: Option<usize>,
     precision: Option<Precision>,
     index: IndexSettings,
@@ -64,8 +71,12 @@ pub struct MemoryStore {
 /// The store at one moment.
 #[derive(Debug, Clone)]
 pub struct StoreStatus {
-    /// Memories stored.
+    /// Memories stored, in all spaces.
     pub count: usize,
+    /// How many spaces there are.
+    pub spaces: usize,
+    /// Memories without an embedding.
+    pub unembedded: usize,
     /// The most that it holds.
     pub capacity: usize,
     /// About how many bytes of memory the memories take.
@@ -76,7 +87,9 @@ pub struct StoreStatus {
     pub dimension: usize,
     /// The form of its embeddings.
     pub precision: Precision,
-    /// What finds the candidates of a recall by meaning.
+    /// What its embeddings are from, once that was said.
+    pub model: Option<ModelIdentity>,
+    /// Of the space that is always there: what finds the candidates of a recall by meaning.
     pub index: IndexStatus,
     /// The last change that readers see.
     pub applied_lsn: Lsn,
@@ -105,7 +118,12 @@ impl MemoryStore {
     /// An empty store for at most `capacity` memories, in memory alone until it gets a log. Its embeddings have
     /// 768 dimensions, kept as `int8`, unless it is told otherwise.
     pub fn new(capacity: usize) -> Self {
-        let config = Config { dimension: DIMENSION_DEFAULT, precision: Precision::default() };
+        let config = Config {
+            dimension: DIMENSION_DEFAULT,
+            precision: Precision::default(),
+            model: None,
+            former: None,
+        };
         Self {
             automatic: None,
             snapshots: None,
@@ -116,7 +134,6 @@ impl MemoryStore {
             recovered: 0,
             capacity,
             memory_limit: u64::MAX,
-            in_flight: Arc::default(),
             dimension: None,
             precision: None,
             index: IndexSettings::default(),
@@ -140,11 +157,7 @@ impl MemoryStore {
     /// Stores an episode: as [`store`](Self::store), with a handle to wait on or to await. Episodes submitted by one
     /// thread are stored in that order. Blocks while the log's queue is full.
     pub fn submit(&self, episode: Episode) -> ReceiptHandle {
-        match self.prepare(episode) {
-            Ok(Checked::Unchanged(receipt)) => ReceiptHandle::ready(Ok(receipt)),
-            Ok(Checked::Write { flight, entry }) => self.commit(flight, entry),
-            Err(error) => ReceiptHandle::ready(Err(error)),
-        }
+        self.default_space().submit(episode, &WriteOptions::default())
     }
 
     /// Whether [`submit`](Self::submit) may block now, since the log's queue is half full or more. A hint for callers
@@ -163,86 +176,7 @@ impl MemoryStore {
 
     /// Forgets a memory: as [`forget`](Self::forget), with a handle to wait on or to await.
     pub fn submit_forget(&self, id: &str) -> ReceiptHandle {
-        let id = id.to_owned();
-        let prepared = check_id(&id).and_then(|()| {
-            // One that is being stored can be forgotten: the log decides which comes first.
-            if self.state.get(&id).is_none() && !self.in_flight.touches(&id) {
-                return Err(StoreError::NotFound { id: id.clone() });
-            }
-            encode(Record::Forget { space: SPACE.to_owned(), id: id.clone() })
-        });
-        match prepared {
-            Ok(entry) => self.commit(self.in_flight.take_off(&id, false), entry),
-            Err(error) => ReceiptHandle::ready(Err(error)),
-        }
-    }
-
-    /// Checks an episode and makes its record.
-    fn prepare(&self, episode: Episode) -> Result<Checked, StoreError> {
-        episode.check()?;
-        let vector = episode.embedding.as_ref().map(|embedding| self.state.vector(embedding)).transpose()?;
-        let Episode { id, when, content, embedding: _, confidence, metadata } = episode;
-        let (when_us, confidence) = (when.timestamp_micros(), confidence.get());
-        // Looked at before the memory is: a change that lands between the two is seen by one of them.
-        let is_changing = self.in_flight.touches(&id);
-        let before = self.state.get_with_vector(&id);
-        if let Some((memory, stored)) = &before
-            && !is_changing
-            && (memory.when().timestamp_micros(), memory.content()) == (when_us, &*content)
-            && memory.confidence().get().to_bits() == confidence.to_bits()
-            && (memory.metadata(), stored) == (&metadata, &vector)
-        {
-            let (lsn, outcome) = (memory.lsn(), Outcome::Unchanged);
-            return Ok(Checked::Unchanged(Receipt { id, lsn, outcome, durability: self.durability_of(lsn) }));
-        }
-        // One that is being stored has its place already.
-        let is_new = before.is_none() && !is_changing;
-        let flight = self.in_flight.take_off(&id, is_new);
-        // This one is among those that are in flight when they are counted, and none of them leaves before it counts
-        // as a memory: between the two it may count twice, never not at all.
-        let count = self.count();
-        if is_new && count + self.in_flight.new_memories() > self.capacity {
-            return Err(StoreError::CapacityReached { capacity: self.capacity, count });
-        }
-        let has_embedding = vector.is_some();
-        let grows = self.state.footprint(&id, &content, &metadata, has_embedding);
-        let shrinks = before.as_ref().map_or(0, |(memory, _)| self.state.footprint_of(memory));
-        let bytes = self.state.bytes();
-        if grows > shrinks && bytes.saturating_add(grows - shrinks) > self.memory_limit {
-            return Err(StoreError::MemoryLimitReached { limit: self.memory_limit, bytes });
-        }
-        let space = SPACE.to_owned();
-        let record = StoreRecord { space, id, when_us, content, confidence, metadata, vector };
-        Ok(Checked::Write { flight, entry: encode(Record::Store(record))? })
-    }
-
-    /// Logs a change, and applies it when it is committed: on the log's thread, in the order of the log, before the
-    /// receipt is given.
-    fn commit(&self, flight: Flight, entry: WalEntry) -> ReceiptHandle {
-        let (completer, handle) = ReceiptHandle::channel();
-        let Some(log) = &self.log else {
-            completer.complete(apply_volatile(&self.state, &flight.id, &entry));
-            return handle;
-        };
-        let (state, log_failure) = (Arc::clone(&self.state), self.log_failure);
-        let due = self.automatic.as_ref().map(Automatic::due);
-        log.submit_with(entry, move |entry, outcome| {
-            let receipt = match outcome {
-                Ok(commit) => state
-                    .apply(commit.lsn, entry.entry_type, &entry.payload)
-                    .and_then(|outcome| receipt(&flight.id, commit.lsn, outcome, commit.durability.into())),
-                Err(error) if log_failure == LogFailure::Volatile && error.ended_writing() => {
-                    apply_volatile(&state, &flight.id, entry)
-                }
-                Err(error) => Err(error.into()),
-            };
-            drop(flight);
-            completer.complete(receipt);
-            if let Some(due) = due {
-                due.look();
-            }
-        });
-        handle
+        self.default_space().submit_forget(id, &WriteOptions::default())
     }
 
     fn durability_of(&self, lsn: Lsn) -> Durability {
@@ -257,14 +191,13 @@ impl MemoryStore {
 
     /// The memory with this id.
     pub fn get(&self, id: &str) -> Option<Arc<Memory>> {
-        self.state.get(id)
+        self.default_space().get(id)
     }
 
     /// The memory with this id and its embedding as the store holds it: the numbers that recall compares with, which
     /// in `int8` are not quite those that came in.
     pub fn get_with_embedding(&self, id: &str) -> Option<(Arc<Memory>, Option<Embedding>)> {
-        let (memory, vector) = self.state.get_with_vector(id)?;
-        Some((memory, vector.map(|vector| Embedding::from(vector.to_f32()))))
+        self.default_space().get_with_embedding(id)
     }
 
     /// The memories that answer a question best.
@@ -273,7 +206,7 @@ impl MemoryStore {
     /// [`StoreError::Query`] for a limit or a query over its limit; [`StoreError::Embedding`] for an embedding that
     /// no memory here could have.
     pub fn recall(&self, query: &Query) -> Result<Recall, StoreError> {
-        self.state.recall(query)
+        self.default_space().recall(query)
     }
 
     /// Waits until readers see the change `lsn`, which a receipt of this store has named: a question that is asked then
@@ -288,22 +221,56 @@ impl MemoryStore {
         Err(StoreError::NotYet { lsn, applied: self.state.applied_lsn(), waited: at_most })
     }
 
+    /// The changes after `after` that readers see, of all spaces, the first `limit` of them: those of the log, and none twice.
+    ///
+    /// # Errors
+    /// [`StoreError::ChangesGone`] when they are not kept any more.
+    pub fn changes(&self, after: Lsn, limit: usize) -> Result<Vec<FeedItem>, StoreError> {
+        self.state.changes(after, limit)
+    }
+
+    /// Forgets memories whose time was over by `now`, the first `limit` of them, which readers do not see any more anyway.
+    /// Their room is only free after that. Says how many there were.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] as [`store`](Self::store).
+    pub fn forget_expired(&self, now: DateTime<Utc>, limit: usize) -> Result<usize, StoreError> {
+        let expired = self.state.expired(now, limit);
+        let mut handles = Vec::new();
+        for (space, id) in &expired {
+            let Some(space) = self.find_space(space) else { continue };
+            let memory = space.state.get_any(id).filter(|memory| memory.has_expired(now));
+            let Some(memory) = memory else { continue };
+            let options = WriteOptions { expected: Some(memory.lsn()), ..WriteOptions::default() };
+            handles.push(space.submit_forget(id, &options));
+        }
+        for handle in handles {
+            match handle.wait() {
+                // Somebody else was there first.
+                Ok(_) | Err(StoreError::NotFound { .. } | StoreError::VersionMismatch { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(expired.len())
+    }
+
     /// A page of all memories, from the oldest on.
     ///
     /// # Errors
-    /// [`StoreError::Query`] for a limit of 0 or over [`LIST_LIMIT_MAX`](crate::limits::LIST_LIMIT_MAX).
+    /// [`StoreError::Query`] for a limit of 0 or over [`LIST_LIMIT_MAX`](crate::limits::LIST_LIMIT_MAX), or a filter over a
+    /// limit.
     pub fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.state.timeline.page(query)
+        self.default_space().list(query)
     }
 
-    /// How many memories there are.
+    /// How many memories there are, in all spaces.
     pub fn count(&self) -> usize {
         self.state.count()
     }
 
     /// The store as it is now.
     pub fn status(&self) -> StoreStatus {
-        let Config { dimension, precision } = self.state.config();
+        let Config { dimension, precision, model, .. } = self.state.config();
         let log = self.metrics.snapshot();
         let read_only = self.report.as_ref().is_some_and(|report| report.read_only.is_some());
         let has_failed = read_only || log.poisoned;
@@ -314,12 +281,15 @@ impl MemoryStore {
         };
         StoreStatus {
             count: self.count(),
+            spaces: self.state.spaces().len(),
+            unembedded: self.state.unembedded_count(),
             capacity: self.capacity,
             memory_bytes: self.state.bytes(),
             memory_limit: self.memory_limit,
             dimension,
             precision,
-            index: self.state.index_status(),
+            model,
+            index: self.state.default_space().index_status(),
             applied_lsn: self.state.applied_lsn(),
             log,
             recovery: self.report.clone(),
@@ -367,23 +337,30 @@ impl MemoryStore {
     }
 }
 
-/// An episode that passed all checks.
-enum Checked {
-    Unchanged(Receipt),
-    Write { flight: Flight, entry: WalEntry },
-}
-
-fn apply_volatile(state: &State, id: &str, entry: &WalEntry) -> Result<Receipt, StoreError> {
+fn apply_volatile(
+    state: &State,
+    id: &str,
+    unchanged: Option<Receipt>,
+    entry: &WalEntry,
+) -> Result<Receipt, StoreError> {
     let (lsn, outcome) = state.apply_volatile(entry.entry_type, &entry.payload)?;
-    receipt(id, lsn, outcome, Durability::Volatile)
+    receipt(id, unchanged, lsn, outcome, Durability::Volatile)
 }
 
-fn receipt(id: &str, lsn: Lsn, outcome: Outcome, durability: Durability) -> Result<Receipt, StoreError> {
+/// What a change is answered; `unchanged` for one that changes no memory.
+fn receipt(
+    id: &str,
+    unchanged: Option<Receipt>,
+    lsn: Lsn,
+    outcome: Outcome,
+    durability: Durability,
+) -> Result<Receipt, StoreError> {
     let id = id.to_owned();
-    match outcome {
+    match (outcome, unchanged) {
+        (_, Some(receipt)) => Ok(Receipt { durability, ..receipt }),
         // What it was to forget was forgotten by a change before it.
-        Outcome::Unchanged => Err(StoreError::NotFound { id }),
-        Outcome::Created | Outcome::Updated | Outcome::Deleted => {
+        (Outcome::Unchanged, None) => Err(StoreError::NotFound { id }),
+        (Outcome::Created | Outcome::Updated | Outcome::Deleted, None) => {
             Ok(Receipt { id, lsn, outcome, durability })
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use crate::{Memory, StoreError, limits};
+use crate::{Filter, Memory, StoreError, limits};
 
 /// What to list: from the oldest on, in a stable order.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,11 +21,16 @@ pub struct ListQuery {
     pub from: Option<DateTime<Utc>>,
     /// Those that happened before.
     pub before: Option<DateTime<Utc>>,
+    /// Those that it accepts. A page may be short, or empty, and not the last: see [`Page::next`].
+    pub filter: Filter,
 }
+
+/// Memories that are looked at for one page: no change waits for longer.
+const LOOKED_AT_MAX: usize = 10_000;
 
 impl Default for ListQuery {
     fn default() -> Self {
-        Self { limit: 100, after: None, from: None, before: None }
+        Self { limit: 100, after: None, from: None, before: None, filter: Filter::default() }
     }
 }
 
@@ -72,13 +77,8 @@ impl Timeline {
         after.take(limit).map(|(_, memory)| Arc::clone(memory)).collect()
     }
 
-    pub(crate) fn page(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        if query.limit == 0 || query.limit > limits::LIST_LIMIT_MAX {
-            let max = limits::LIST_LIMIT_MAX;
-            return Err(StoreError::Query {
-                reason: format!("expected a limit of 1 to {max}, got {}", query.limit),
-            });
-        }
+    /// The query was checked.
+    pub(crate) fn page(&self, query: &ListQuery, now: DateTime<Utc>) -> Page {
         let first_at = |when: DateTime<Utc>| Cursor { when_us: when.timestamp_micros(), id: Arc::from("") };
         let from = query.from.map(first_at);
         let start = match (&query.after, &from) {
@@ -89,16 +89,35 @@ impl Timeline {
         };
         let before = query.before.map(first_at);
         let memories = self.memories.read().unwrap_or_else(PoisonError::into_inner);
-        let mut page: Vec<Arc<Memory>> = memories
-            .range::<Cursor, _>((start, Bound::Unbounded))
-            .take_while(|(cursor, _)| before.as_ref().is_none_or(|before| *cursor < before))
-            .map(|(_, memory)| Arc::clone(memory))
-            .take(query.limit + 1)
-            .collect();
-        let more = page.len() > query.limit;
-        page.truncate(query.limit);
-        let next = page.last().filter(|_| more).map(|memory| Cursor::of(memory));
-        Ok(Page { memories: page, next })
+        let all = memories.range::<Cursor, _>((start, Bound::Unbounded));
+        let mut page = Page { memories: Vec::new(), next: None };
+        let mut last: Option<&Cursor> = None;
+        for (looked_at, (cursor, memory)) in all.enumerate() {
+            if before.as_ref().is_some_and(|before| cursor >= before) {
+                break;
+            }
+            if looked_at == LOOKED_AT_MAX || page.memories.len() == query.limit {
+                page.next = last.cloned();
+                break;
+            }
+            if !memory.has_expired(now) && query.filter.accepts(memory) {
+                page.memories.push(Arc::clone(memory));
+            }
+            last = Some(cursor);
+        }
+        page
+    }
+}
+
+impl ListQuery {
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        if self.limit == 0 || self.limit > limits::LIST_LIMIT_MAX {
+            let max = limits::LIST_LIMIT_MAX;
+            return Err(StoreError::Query {
+                reason: format!("expected a limit of 1 to {max}, got {}", self.limit),
+            });
+        }
+        self.filter.check()
     }
 }
 

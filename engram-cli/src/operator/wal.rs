@@ -210,6 +210,23 @@ enum ChangeView {
     Configured {
         dimension: usize,
         precision: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        model: Option<String>,
+    },
+    Embedded {
+        id: String,
+        of: u64,
+    },
+    SpaceConfigured {
+        space: String,
+        capacity: Option<u64>,
+    },
+    SpaceDropped {
+        space: String,
+    },
+    Answered {
+        id: String,
+        key: String,
     },
 }
 
@@ -245,9 +262,15 @@ impl ChangeView {
                 dimension,
             },
             Change::Forgotten { id } => Self::Forgotten { id },
-            Change::Configured { dimension, precision } => {
-                Self::Configured { dimension, precision: precision.to_string() }
-            }
+            Change::Configured { dimension, precision, model } => Self::Configured {
+                dimension,
+                precision: precision.to_string(),
+                model: model.map(|model| model.to_string()),
+            },
+            Change::Embedded { id, of } => Self::Embedded { id, of: of.get() },
+            Change::SpaceConfigured { space, capacity } => Self::SpaceConfigured { space, capacity },
+            Change::SpaceDropped { space } => Self::SpaceDropped { space },
+            Change::Answered { id, key } => Self::Answered { id, key },
             _ => return None,
         })
     }
@@ -273,7 +296,13 @@ fn line(record: &WalRecord, change: &Result<Change, String>) -> String {
             format!("{id:?} {}{embedding}", shortened(content))
         }
         Ok(Change::Forgotten { id }) => format!("{id:?}"),
-        Ok(Change::Configured { dimension, precision }) => format!("{dimension} dimensions, {precision}"),
+        Ok(Change::Configured { dimension, precision, model }) => {
+            let model = model.as_ref().map_or(String::new(), |model| format!(", {model}"));
+            format!("{dimension} dimensions, {precision}{model}")
+        }
+        Ok(Change::Embedded { id, of }) => format!("{id:?} of {of}"),
+        Ok(Change::SpaceConfigured { space, .. } | Change::SpaceDropped { space }) => format!("{space:?}"),
+        Ok(Change::Answered { id, key }) => format!("{key:?} about {id:?}"),
         Ok(_) => String::new(),
         Err(reason) => format!("UNREADABLE: {reason}"),
     };

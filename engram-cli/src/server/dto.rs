@@ -24,6 +24,7 @@ pub(crate) struct MemoryBody {
     embedding: Option<EmbeddingField>,
     confidence: Option<f32>,
     metadata: Option<Metadata>,
+    expires_at: Option<String>,
 }
 
 impl MemoryBody {
@@ -48,6 +49,7 @@ impl MemoryBody {
             embedding: self.embedding.map(Embedding::from),
             confidence: self.confidence.map_or(Ok(Confidence::CERTAIN), confidence)?,
             metadata: self.metadata.unwrap_or_default(),
+            expires_at: self.expires_at.as_deref().map(|at| time("expires_at", at)).transpose()?,
         })
     }
 }
@@ -157,6 +159,8 @@ pub(crate) struct EpisodeView<'a> {
     when: String,
     confidence: f32,
     metadata: &'a Metadata,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
 }
 
 impl<'a> From<&'a Memory> for EpisodeView<'a> {
@@ -167,6 +171,7 @@ impl<'a> From<&'a Memory> for EpisodeView<'a> {
             when: memory.when().to_rfc3339_opts(SecondsFormat::AutoSi, true),
             confidence: memory.confidence().get(),
             metadata: memory.metadata(),
+            expires_at: memory.expires_at().map(|at| at.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         }
     }
 }

@@ -102,6 +102,7 @@ pub(crate) async fn list(
         after: params.cursor.as_deref().map(cursor::decode).transpose()?,
         from: params.from.as_deref().map(|from| time("from", from)).transpose()?,
         before: params.to.as_deref().map(|to| time("to", to)).transpose()?,
+        ..ListQuery::default()
     })?;
     let page = within(PAGE_BYTES_MAX, page);
     let view = PageView {

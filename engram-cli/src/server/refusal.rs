@@ -74,7 +74,7 @@ mod tests {
         let rows = [
             (StoreError::Id { reason: "got 0 bytes".to_owned() }, Code::InvalidId, 422),
             (StoreError::Content { got: 0 }, Code::InvalidContent, 422),
-            (StoreError::When { reason: String::new() }, Code::InvalidTime, 422),
+            (StoreError::When { field: "when", reason: String::new() }, Code::InvalidTime, 422),
             (StoreError::Metadata { reason: String::new() }, Code::InvalidMetadata, 422),
             (EmbeddingError::Zero.into(), Code::InvalidEmbedding, 422),
             (StoreError::Query { reason: String::new() }, Code::InvalidQuery, 422),
@@ -84,7 +84,7 @@ mod tests {
                 Code::LsnNotReached,
                 504,
             ),
-            (StoreError::CapacityReached { capacity: 1, count: 2 }, Code::CapacityReached, 507),
+            (StoreError::CapacityReached { space: None, capacity: 1, count: 2 }, Code::CapacityReached, 507),
             (StoreError::MemoryLimitReached { limit: 1, bytes: 2 }, Code::MemoryLimitReached, 507),
             (StoreError::Setting { reason: String::new() }, Code::Internal, 500),
             (full.into(), Code::DiskFull, 507),

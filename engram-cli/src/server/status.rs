@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use engram_core::{
-    IndexStatus, SnapshotStatus, StoreStatus, Writes, chrono::SecondsFormat, storage::MetricsSnapshot,
+    IndexStatus, ModelIdentity, SnapshotStatus, StoreStatus, Writes, chrono::SecondsFormat,
+    storage::MetricsSnapshot,
 };
 use serde::Serialize;
 
@@ -16,13 +17,19 @@ use crate::recovery_view::RecoveryView;
 pub(crate) struct StatusView {
     version: &'static str,
     uptime_s: u64,
+    /// Of all spaces.
     memories: usize,
+    spaces: usize,
+    /// Memories without an embedding.
+    unembedded: usize,
     capacity: usize,
     /// About how much memory the memories take, and how much they may; null for no limit.
     memory_bytes: u64,
     memory_limit: Option<u64>,
     dimension: usize,
     precision: String,
+    /// What the embeddings are from, once that was said.
+    model: Option<ModelView>,
     index: IndexView,
     /// `durable`, `volatile` or `refused`.
     writes: &'static str,
@@ -105,6 +112,20 @@ impl From<&SnapshotStatus> for SnapshotsView {
     }
 }
 
+/// A model of embeddings.
+#[derive(Debug, Serialize)]
+struct ModelView {
+    name: String,
+    document_prefix: String,
+    query_prefix: String,
+}
+
+impl From<ModelIdentity> for ModelView {
+    fn from(ModelIdentity { name, document_prefix, query_prefix }: ModelIdentity) -> Self {
+        Self { name, document_prefix, query_prefix }
+    }
+}
+
 /// `GET /v1/status`
 pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> Json<StatusView> {
     let StoreStatus {
@@ -112,8 +133,11 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> J
         memory_limit,
         count,
         capacity,
+        spaces,
+        unembedded,
         dimension,
         precision,
+        model,
         index,
         applied_lsn,
         log,
@@ -125,11 +149,14 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> J
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: app.started.elapsed().as_secs(),
         memories: count,
+        spaces,
+        unembedded,
         capacity,
         memory_bytes,
         memory_limit: (memory_limit < u64::MAX).then_some(memory_limit),
         dimension,
         precision: precision.to_string(),
+        model: model.map(ModelView::from),
         index: IndexView::from(index),
         writes: name_of_writes(writes),
         applied_lsn: applied_lsn.get(),

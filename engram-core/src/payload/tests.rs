@@ -1,4 +1,5 @@
 use super::*;
+use crate::MetaValue;
 
 fn record(vector: Option<StoredVector>) -> StoreRecord {
     StoreRecord {
@@ -14,6 +15,8 @@ fn record(vector: Option<StoredVector>) -> StoreRecord {
             ("t".to_owned(), MetaValue::Text("x".to_owned())),
         ]),
         vector,
+        expires_us: None,
+        terms: Terms::default(),
     }
 }
 
@@ -22,9 +25,54 @@ fn records() -> Vec<Record> {
         Record::Store(record(None)),
         Record::Store(record(Some(StoredVector::Int8 { codes: Box::new([1, -127]), scale: 0.25 }))),
         Record::Store(record(Some(StoredVector::F32(Box::new([1.0, -0.5]))))),
-        Record::Forget { space: "default".to_owned(), id: "m1".to_owned() },
-        Record::Config(Config { dimension: 768, precision: Precision::Int8 }),
+        Record::Forget(ForgetRecord {
+            space: "default".to_owned(),
+            id: "m1".to_owned(),
+            terms: Terms::default(),
+        }),
+        Record::Config(Config { dimension: 768, precision: Precision::Int8, model: None, former: None }),
     ]
+}
+
+/// Records with what only version 2 has.
+fn records_of_version_2() -> Vec<Record> {
+    let request = Request { key: "k".to_owned(), fingerprint: 7, at_us: 9 };
+    let terms = Terms { expected: Some(Lsn::new(3)), request: Some(request.clone()) };
+    let model =
+        ModelIdentity { name: "m".to_owned(), document_prefix: "d".to_owned(), query_prefix: "q".to_owned() };
+    let (space, id) = ("s".to_owned(), "m1".to_owned());
+    vec![
+        Record::Store(StoreRecord {
+            metadata: Metadata::new(),
+            expires_us: Some(5),
+            terms: terms.clone(),
+            ..record(Some(StoredVector::Int8 { codes: Box::new([1, -127]), scale: 0.25 }))
+        }),
+        Record::Forget(ForgetRecord { space: space.clone(), id: id.clone(), terms }),
+        Record::Config(Config {
+            dimension: 2,
+            precision: Precision::F32,
+            model: Some(model),
+            former: Some((768, Precision::Int8)),
+        }),
+        Record::Space(SpaceRecord { space: space.clone(), capacity: Some(9) }),
+        Record::DropSpace { space: space.clone() },
+        Record::Embed(EmbedRecord {
+            space: space.clone(),
+            id: id.clone(),
+            of: Lsn::new(4),
+            vector: StoredVector::F32(Box::new([1.0, -0.5])),
+        }),
+        Record::Receipt(ReceiptRecord { space, request, id, lsn: Lsn::new(4), outcome: 3 }),
+    ]
+}
+
+fn all_records() -> impl Iterator<Item = Record> {
+    records().into_iter().chain(records_of_version_2())
+}
+
+fn hex(payload: &[u8]) -> String {
+    payload.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The bytes of payload version 1: they are read for ever.
@@ -40,14 +88,30 @@ const GOLDEN: [&str; 5] = [
 fn the_bytes_of_payload_version_1_stay_what_they_are() {
     for (record, golden) in records().into_iter().zip(GOLDEN) {
         let payload = encode(record).unwrap().payload;
-        let hex = payload.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-        assert_eq!(hex, golden);
+        assert_eq!(hex(&payload), golden);
     }
+}
+
+/// The bytes of payload version 2: they are read for ever.
+const GOLDEN_2: [&str; 7] = [
+    "026b000000070000000000000064656661756c7402000000000000006d31feffffffffffffff0200000000000000c3a90000003f00000000000000000105000000000000000103000000000000000101000000000000006b07000000000000000000000000000000090000000000000001020000000000803e0181",
+    "0201000000000000007302000000000000006d310103000000000000000101000000000000006b070000000000000000000000000000000900000000000000",
+    "0202000000020101000000000000006d010000000000000064010000000000000071010003000001",
+    "02010000000000000073010900000000000000",
+    "02010000000000000073",
+    "021b00000001000000000000007302000000000000006d31040000000000000002020000000000803f000000bf",
+    "0201000000000000007302000000000000006d3101000000000000006b070000000000000000000000000000000900000000000000040000000000000003",
+];
+
+#[test]
+fn the_bytes_of_payload_version_2_stay_what_they_are() {
+    let payloads = records_of_version_2().into_iter().map(|record| hex(&encode(record).unwrap().payload));
+    assert_eq!(payloads.collect::<Vec<_>>(), GOLDEN_2);
 }
 
 #[test]
 fn records_come_back_as_they_were() {
-    for (before, again) in records().into_iter().zip(records()) {
+    for (before, again) in all_records().zip(all_records()) {
         let entry = encode(before).unwrap();
         assert_eq!(decode(entry.entry_type, &entry.payload).unwrap(), again);
     }
@@ -55,7 +119,7 @@ fn records_come_back_as_they_were() {
 
 #[test]
 fn cut_and_damaged_payloads_are_refused_or_read_without_a_panic() {
-    for record in records() {
+    for record in all_records() {
         let entry = encode(record).unwrap();
         for len in 0..entry.payload.len() {
             assert!(decode(entry.entry_type, &entry.payload[..len]).is_err(), "cut at {len}");
@@ -73,7 +137,7 @@ fn cut_and_damaged_payloads_are_refused_or_read_without_a_panic() {
 
 #[test]
 fn hostile_lengths_allocate_nothing() {
-    let mut payload = vec![VERSION];
+    let mut payload = vec![VERSION_1];
     payload.extend_from_slice(&16_u32.to_le_bytes());
     payload.extend_from_slice(&(1_u64 << 60).to_le_bytes());
     payload.extend_from_slice(&[0; 8]);

@@ -1,73 +1,119 @@
 //! What is live at one place of the log, collected while the state goes on.
 //!
-//! The memories are taken in pages, in the order of time. What is replaced or forgotten before its page came is set aside
-//! by the change itself. So what was collected is exact at that place, and no change waits for more than one page.
+//! Space by space, what requests were answered, then the memories in pages, in the order of time. What is replaced or
+//! forgotten before its page came is set aside by the change itself. So what was collected is exact at that place, and no
+//! change waits for more than one page.
 
 use std::sync::Arc;
 
 use engram_storage::{Lsn, WalEntry};
 
-use super::{SPACE, State};
+use super::{Answered, SpaceState, State};
 use crate::{
-    Cursor, Memory, StoreError,
-    payload::{self, Record, StoreRecord},
+    Cursor, Memory, Outcome, StoreError,
+    payload::{self, ReceiptRecord, Record, SpaceRecord, StoreRecord, Terms},
     vector::StoredVector,
 };
 
 /// Memories that are taken while changes wait: some tens of microseconds.
 const PAGE_MEMORIES: usize = 64;
 
-/// A memory as it was.
-pub(crate) struct Captured {
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) vector: Option<StoredVector>,
+/// Something as it was.
+pub(crate) enum Captured {
+    Memory { space: Arc<str>, memory: Arc<Memory>, vector: Option<StoredVector> },
+    Space { lsn: Lsn, record: SpaceRecord },
+    Receipt { space: Arc<str>, record: Lsn, answered: Arc<Answered> },
 }
 
 /// A collection that is under way. Whoever changes the state holds it, too: see `State::applying`.
 pub(super) struct Capture {
-    /// Memories of a later record are not in it.
+    /// Nothing of a later record is in it.
     lsn: Lsn,
-    /// Where the last page ended.
-    after: Option<Cursor>,
+    /// Those that there were then, in the order of their names. One that is dropped meanwhile does not change any more.
+    spaces: Vec<Arc<SpaceState>>,
+    place: Place,
     /// Replaced or forgotten before their page.
     set_aside: Vec<Captured>,
 }
 
+/// Where the next page begins.
+struct Place {
+    /// Which space.
+    space: usize,
+    /// After which receipt; none when all of the space have come.
+    receipts: Option<Lsn>,
+    /// After which memory.
+    memories: Option<Cursor>,
+}
+
+impl Place {
+    const fn beginning_of(space: usize) -> Self {
+        Self { space, receipts: Some(Lsn::ZERO), memories: None }
+    }
+}
+
 impl Capture {
-    fn new(lsn: Lsn) -> Self {
-        Self { lsn, after: None, set_aside: Vec::new() }
-    }
-
-    /// Where the next page begins.
-    fn after(&self) -> Option<&Cursor> {
-        self.after.as_ref()
-    }
-
-    /// Whether a memory belongs to it.
-    fn takes(&self, memory: &Memory) -> bool {
-        memory.lsn() <= self.lsn
-    }
-
     /// Whether a memory that is about to go belongs to it and has not been taken.
-    fn misses(&self, memory: &Memory) -> bool {
-        self.takes(memory) && self.after.as_ref().is_none_or(|after| *after < Cursor::of(memory))
+    pub(super) fn misses(&self, space: &SpaceState, memory: &Memory) -> bool {
+        if memory.lsn() > self.lsn {
+            return false;
+        }
+        match self.spaces.get(self.place.space) {
+            None => false,
+            Some(now) if now.name() == space.name() => {
+                self.place.memories.as_ref().is_none_or(|after| *after < Cursor::of(memory))
+            }
+            Some(now) => now.name() < space.name(),
+        }
     }
 
-    fn set_aside(&mut self, captured: Captured) {
+    pub(super) fn set_aside(&mut self, captured: Captured) {
         self.set_aside.push(captured);
     }
 
-    /// Notes that a page was taken up to here; what was set aside meanwhile.
-    fn turn(&mut self, after: Option<Cursor>) -> Vec<Captured> {
-        self.after = after;
-        std::mem::take(&mut self.set_aside)
+    /// The next page of the space whose turn it is; nothing when all have come.
+    fn page(&mut self) -> Option<Vec<Captured>> {
+        let space = self.spaces.get(self.place.space)?;
+        let mut page = std::mem::take(&mut self.set_aside);
+        if let Some(after) = self.place.receipts {
+            let is_first = after == Lsn::ZERO;
+            page.extend(Self::properties(space, self.lsn).filter(|_| is_first));
+            let receipts = space.requests().next(after, PAGE_MEMORIES);
+            self.place.receipts = receipts.last().map(|(record, _)| *record);
+            let taken = receipts.into_iter().filter(|(record, _)| *record <= self.lsn);
+            let name = space.name();
+            page.extend(taken.map(|(record, answered)| Captured::Receipt {
+                space: Arc::clone(name),
+                record,
+                answered,
+            }));
+            return Some(page);
+        }
+        let memories = space.timeline.next(self.place.memories.as_ref(), PAGE_MEMORIES);
+        let taken = memories.iter().filter(|memory| memory.lsn() <= self.lsn);
+        page.extend(taken.map(|memory| space.captured(memory)));
+        match memories.last() {
+            Some(last) => self.place.memories = Some(Cursor::of(last)),
+            None => self.place = Place::beginning_of(self.place.space + 1),
+        }
+        Some(page)
+    }
+
+    /// The record of a space that has one.
+    fn properties(space: &SpaceState, lsn: Lsn) -> impl Iterator<Item = Captured> {
+        let record = SpaceRecord { space: space.name().to_string(), capacity: space.capacity() };
+        let has_one = space.lsn() > Lsn::ZERO;
+        // Changed since, it has a later record, which comes again with the log after the snapshot.
+        has_one.then(|| Captured::Space { lsn: space.lsn().min(lsn), record }).into_iter()
     }
 }
 
 impl State {
     /// From now on what is live at `lsn`, the last record that was applied, is collected page by page.
     pub(crate) fn begin_capture(&self, lsn: Lsn) {
-        *self.applying() = Some(Capture::new(lsn));
+        let mut applying = self.applying();
+        let (spaces, place) = (self.spaces(), Place::beginning_of(0));
+        *applying = Some(Capture { lsn, spaces, place, set_aside: Vec::new() });
     }
 
     pub(crate) fn end_capture(&self) {
@@ -77,47 +123,46 @@ impl State {
     /// The next page of what is collected, which may be empty; nothing when all of it has come.
     pub(crate) fn capture_page(&self) -> Option<Vec<Captured>> {
         let mut applying = self.applying();
-        let capture = applying.as_mut()?;
-        let memories = self.timeline.next(capture.after(), PAGE_MEMORIES);
-        let after = memories.last().map(|memory| Cursor::of(memory));
-        let taken = memories.iter().filter(|memory| capture.takes(memory));
-        let mut page: Vec<Captured> = taken.map(|memory| self.captured(memory)).collect();
-        let is_last = after.is_none();
-        page.extend(capture.turn(after));
-        if is_last {
+        let page = applying.as_mut()?.page();
+        if page.is_none() {
             *applying = None;
         }
-        Some(page).filter(|page| !is_last || !page.is_empty())
-    }
-
-    /// A memory with its vector; no change is under way.
-    fn captured(&self, memory: &Arc<Memory>) -> Captured {
-        let row = self.memories.get(memory.id()).and_then(|entry| entry.row);
-        let vector = row.and_then(|row| self.vectors.read(row)).map(|(_, vector)| vector);
-        Captured { memory: Arc::clone(memory), vector }
-    }
-
-    /// Keeps a memory that is about to go, if it is collected and its turn has not come.
-    pub(super) fn keep(&self, capture: &mut Option<Capture>, memory: &Arc<Memory>) {
-        if let Some(capture) = capture.as_mut().filter(|capture| capture.misses(memory)) {
-            capture.set_aside(self.captured(memory));
-        }
+        page
     }
 }
 
 impl Captured {
-    /// As a record of the log would have it.
-    pub(crate) fn entry(self) -> Result<WalEntry, StoreError> {
-        let Self { memory, vector } = self;
-        let record = StoreRecord {
-            space: SPACE.to_owned(),
-            id: memory.id().to_owned(),
-            when_us: memory.when().timestamp_micros(),
-            content: memory.content().to_owned(),
-            confidence: memory.confidence().get(),
-            metadata: memory.metadata().clone(),
-            vector,
+    /// As a record of the log would have it, with the number that it has there.
+    pub(crate) fn entry(self) -> Result<(Lsn, WalEntry), StoreError> {
+        let (lsn, record) = match self {
+            Self::Memory { space, memory, vector } => {
+                let record = StoreRecord {
+                    space: space.to_string(),
+                    id: memory.id().to_owned(),
+                    when_us: memory.when().timestamp_micros(),
+                    content: memory.content().to_owned(),
+                    confidence: memory.confidence().get(),
+                    metadata: memory.metadata().clone(),
+                    vector,
+                    expires_us: memory.expires_at().map(|at| at.timestamp_micros()),
+                    terms: Terms::default(),
+                };
+                (memory.lsn(), Record::Store(record))
+            }
+            Self::Space { lsn, record } => (lsn, Record::Space(record)),
+            Self::Receipt { space, record, answered } => {
+                let Answered { request, id, lsn, outcome } = &*answered;
+                let receipt = ReceiptRecord {
+                    space: space.to_string(),
+                    request: request.clone(),
+                    id: id.to_string(),
+                    lsn: *lsn,
+                    outcome: Outcome::to_u8(*outcome),
+                };
+                (record, Record::Receipt(receipt))
+            }
         };
-        payload::encode(Record::Store(record)).map_err(|reason| StoreError::Setting { reason })
+        let entry = payload::encode(record).map_err(|reason| StoreError::Setting { reason })?;
+        Ok((lsn, entry))
     }
 }

@@ -33,15 +33,21 @@ impl HotMemories {
         self.count.load(SeqCst)
     }
 
-    pub(super) fn insert(&self, entry: Entry) {
-        if self.by_id.insert(Arc::clone(&entry.memory.id), entry).is_none() {
+    /// Says whether there was none with its id.
+    pub(super) fn insert(&self, entry: Entry) -> bool {
+        let is_new = self.by_id.insert(Arc::clone(&entry.memory.id), entry).is_none();
+        if is_new {
             self.count.fetch_add(1, SeqCst);
         }
+        is_new
     }
 
-    pub(super) fn remove(&self, id: &str) {
-        if self.by_id.remove(id).is_some() {
+    /// Says whether there was one.
+    pub(super) fn remove(&self, id: &str) -> bool {
+        let was_there = self.by_id.remove(id).is_some();
+        if was_there {
             self.count.fetch_sub(1, SeqCst);
         }
+        was_there
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use engram_storage::{
-    Lsn, StorageError, WalOptions, WalWriter,
+    Lsn, StorageError, WalEntryType, WalOptions, WalWriter,
     disk::{Disk, RealDisk},
 };
 
@@ -16,6 +16,7 @@ use crate::{
     FsyncMode, IndexMode, Precision, RecallTarget, StoreError,
     embedding::DIMENSION_MAX,
     payload::{self, Config, Record},
+    prepared::Prepared,
     state::State,
 };
 
@@ -135,7 +136,7 @@ impl MemoryStore {
                 configured = store.adopt(payload::decode(header.entry_type, payload), header.lsn)?;
             }
             if !configured {
-                return store.state.apply(header.lsn, header.entry_type, payload).map(drop);
+                return apply(&store.state, header.lsn, header.entry_type, payload);
             }
             // From here on the state is shared with the thread that applies.
             let replay = replay.get_or_insert_with(|| Replay::start(&store.state));
@@ -144,7 +145,8 @@ impl MemoryStore {
         if let Some(replay) = replay {
             replay.finish();
         }
-        store.state.set_recovered(report.last_lsn);
+        let snapshot = report.snapshot.as_ref().map_or(Lsn::ZERO, |snapshot| snapshot.lsn);
+        store.state.set_recovered(report.last_lsn, snapshot);
         store.state.open_index(disk, log.log_id(), report.read_only.is_some());
         let log = Arc::new(log);
         let (state, metrics) = (Arc::clone(&store.state), Arc::clone(&store.metrics));
@@ -153,7 +155,7 @@ impl MemoryStore {
         store.log = Some(log);
         store.report = Some(report);
         store.recovered = store.state.count();
-        store.write_config()?;
+        store.begin_log()?;
         if store.snapshot_policy != SnapshotPolicy::OnDemand {
             store.automatic = Some(Automatic::start(Arc::clone(&snapshots))?);
         }
@@ -163,7 +165,7 @@ impl MemoryStore {
 
     /// The first record of a log says how the store was made; should it be lost, the first vector does. Says whether
     /// that is known now.
-    fn adopt(&mut self, first: Result<Record, String>, lsn: Lsn) -> Result<bool, StoreError> {
+    fn adopt(&self, first: Result<Record, String>, lsn: Lsn) -> Result<bool, StoreError> {
         let first = first.map_err(|reason| StoreError::Record { lsn, reason })?;
         let Some(config) = Config::of_first(&first) else { return Ok(false) };
         let mismatch = |setting, stored: String, requested: String| {
@@ -177,17 +179,15 @@ impl MemoryStore {
                 mismatch("embedding precision", config.precision.to_string(), requested.to_string())
             }
             _ => {
-                // Nobody else has the state yet, and it has no vector.
-                if let Some(state) = Arc::get_mut(&mut self.state) {
-                    state.configure(config);
-                }
+                // It has no vector yet.
+                self.state.configure(config);
                 Ok(true)
             }
         }
     }
 
     /// A new log begins with how the store was made.
-    fn write_config(&self) -> Result<(), StoreError> {
+    fn begin_log(&self) -> Result<(), StoreError> {
         let Some(log) = &self.log else { return Ok(()) };
         let read_only = self.report.as_ref().is_some_and(|report| report.read_only.is_some());
         if read_only || self.metrics.written_lsn() > Lsn::ZERO {
@@ -206,4 +206,16 @@ impl MemoryStore {
     pub fn recover_from_wal(&self) -> Result<usize, StoreError> {
         Ok(self.recovered)
     }
+}
+
+/// Applies a record of the log. One whose terms did not hold then does not change anything now.
+pub(super) fn apply(
+    state: &State,
+    lsn: Lsn,
+    entry_type: WalEntryType,
+    payload: &[u8],
+) -> Result<(), StoreError> {
+    let prepared = Prepared::of(lsn, entry_type, payload, &state.config())?;
+    drop(state.apply_prepared(lsn, prepared));
+    Ok(())
 }

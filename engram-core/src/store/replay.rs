@@ -11,7 +11,7 @@ use std::{
 
 use engram_storage::{Lsn, WalEntryType};
 
-use crate::{StoreError, prepared::Prepared, state::State};
+use crate::{StoreError, payload::Config, prepared::Prepared, state::State};
 
 /// Records that are handed over together.
 const BATCH_RECORDS: usize = 256;
@@ -24,6 +24,8 @@ type Batch = Vec<(Lsn, Prepared)>;
 /// The reading side. All records are applied when [`finish`](Self::finish) returns; until then, nobody else has the state.
 pub(super) struct Replay {
     state: Arc<State>,
+    /// The form of the vectors at the place that was read last: the applying side may be behind.
+    config: Config,
     batch: Batch,
     /// Nothing when there can be no thread: then this one does it all.
     applying: Option<(SyncSender<Batch>, JoinHandle<()>)>,
@@ -43,7 +45,12 @@ impl Replay {
         if let Err(error) = &applying {
             tracing::warn!(%error, "the log is replayed by one thread alone");
         }
-        Self { state: Arc::clone(state), batch: Batch::new(), applying: applying.ok() }
+        Self {
+            state: Arc::clone(state),
+            config: state.config(),
+            batch: Batch::new(),
+            applying: applying.ok(),
+        }
     }
 
     /// Takes the next record of the log.
@@ -56,7 +63,11 @@ impl Replay {
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<(), StoreError> {
-        self.batch.push((lsn, Prepared::of(lsn, entry_type, payload, self.state.config())?));
+        let prepared = Prepared::of(lsn, entry_type, payload, &self.config)?;
+        if let Prepared::Config(config) = &prepared {
+            self.config = config.clone();
+        }
+        self.batch.push((lsn, prepared));
         if self.batch.len() == BATCH_RECORDS {
             self.hand_over();
         }
@@ -86,6 +97,7 @@ impl Replay {
 
 fn apply(state: &State, batch: Batch) {
     for (lsn, prepared) in batch {
-        state.apply_prepared(lsn, prepared);
+        // What its terms kept from happening then does not happen now.
+        drop(state.apply_prepared(lsn, prepared));
     }
 }

@@ -122,8 +122,8 @@ impl Snapshots {
         }
         while let Some(page) = self.state.capture_page() {
             for captured in page {
-                let lsn = captured.memory.lsn();
-                snapshot.append(lsn, &captured.entry()?)?;
+                let (lsn, entry) = captured.entry()?;
+                snapshot.append(lsn, &entry)?;
             }
         }
         drop(capturing);

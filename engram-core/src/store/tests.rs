@@ -7,7 +7,13 @@ use engram_storage::disk::{Fault, FaultyDisk, Operation, SimDisk};
 use engram_storage::{FsyncMode, StorageError, WalOptions};
 
 use super::*;
-use crate::{Confidence, EmbeddingError, Filter, IndexMode, MetaValue, Metadata, limits};
+use crate::{
+    Confidence, EmbeddingError, Filter, IndexMode, MetaValue, Metadata, limits,
+    payload::{ForgetRecord, Terms},
+};
+
+mod spaces;
+mod terms;
 
 fn options() -> WalOptions {
     WalOptions { segment_bytes: 8192, preallocate: false, ..WalOptions::default() }
@@ -159,7 +165,7 @@ fn a_full_store_refuses_new_memories_and_drops_none() {
         store.store(episode(id, 1.0)).unwrap();
     }
     let refused = store.store(episode("d", 1.0)).unwrap_err();
-    assert!(matches!(refused, StoreError::CapacityReached { capacity: 3, count: 3 }));
+    assert!(matches!(refused, StoreError::CapacityReached { space: None, capacity: 3, count: 3 }));
     assert_eq!(store.count(), 3);
     store.store(episode("a", 2.0)).unwrap(); // an update takes no place
     store.forget("b").unwrap();
@@ -377,7 +383,7 @@ fn pages_hold_every_memory_once_in_the_order_of_time() {
     }
     assert_eq!(ids, (0..30).map(|n| format!("m{n:02}")).collect::<Vec<_>>());
     let at = |seconds| Some(Utc.timestamp_opt(seconds, 0).unwrap());
-    let ranged = ListQuery { limit: 100, from: at(2), before: at(4), after: None };
+    let ranged = ListQuery { limit: 100, from: at(2), before: at(4), ..ListQuery::default() };
     assert_eq!(store.list(&ranged).unwrap().memories.len(), 6);
 }
 
@@ -396,7 +402,12 @@ fn a_store_whose_first_record_is_lost_learns_its_dimension_from_its_vectors() {
 /// Holds the log's thread until the sender is dropped.
 fn hold(store: &MemoryStore) -> std::sync::mpsc::Sender<()> {
     let (release, held) = std::sync::mpsc::channel();
-    let entry = encode(Record::Forget { space: SPACE.to_owned(), id: "nobody".to_owned() }).unwrap();
+    let entry = encode(Record::Forget(ForgetRecord {
+        space: MemoryStore::DEFAULT_SPACE.to_owned(),
+        id: "nobody".to_owned(),
+        terms: Terms::default(),
+    }))
+    .unwrap();
     let state = Arc::clone(&store.state);
     store.log.as_ref().unwrap().submit_with(entry, move |entry, commit| {
         held.recv().unwrap_err();
@@ -450,8 +461,9 @@ fn what_is_refused_leaves_nothing_in_flight() {
     store.store(episode("", 1.0)).unwrap_err();
     store.close().unwrap();
     store.store(episode("b", 1.0)).unwrap_err();
-    assert!(!store.in_flight.touches("a") && !store.in_flight.touches("b"));
-    assert_eq!(store.in_flight.new_memories(), 0);
+    let in_flight = &store.state.default_space().in_flight;
+    assert!(!in_flight.touches("a") && !in_flight.touches("b"));
+    assert_eq!((in_flight.new_memories(), store.state.new_memories()), (0, 0));
 }
 
 #[test]

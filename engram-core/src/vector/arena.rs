@@ -122,6 +122,11 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         Self { rows: Arc::new(rows), background: Background::default() }
     }
 
+    /// How many numbers its vectors have, and how they are kept.
+    pub(crate) fn form(&self) -> (usize, Precision) {
+        (self.rows.dimension, self.rows.precision)
+    }
+
     /// Checks, quantises and prepares the vector of a question.
     ///
     /// # Errors

@@ -27,6 +27,14 @@ pub enum WalEntryType {
     MemoryForget,
     /// Properties of the store as a whole.
     StoreConfig,
+    /// A space, new or with other properties.
+    SpaceConfig,
+    /// The end of a space and of all in it.
+    SpaceDrop,
+    /// The embedding of a memory that was stored without.
+    MemoryEmbed,
+    /// What a request was answered, so that its repetition is answered the same.
+    RequestReceipt,
     /// Written by a repair: all records up to its number that are not there are lost, and known to be. What its payload
     /// holds is not looked at.
     Gap,
@@ -45,6 +53,10 @@ impl WalEntryType {
             Self::MemoryStore => 1,
             Self::MemoryForget => 2,
             Self::StoreConfig => 3,
+            Self::SpaceConfig => 4,
+            Self::SpaceDrop => 5,
+            Self::MemoryEmbed => 6,
+            Self::RequestReceipt => 7,
             Self::Gap => 254,
             Self::Seal => 255,
         }
@@ -55,6 +67,10 @@ impl WalEntryType {
             1 => Some(Self::MemoryStore),
             2 => Some(Self::MemoryForget),
             3 => Some(Self::StoreConfig),
+            4 => Some(Self::SpaceConfig),
+            5 => Some(Self::SpaceDrop),
+            6 => Some(Self::MemoryEmbed),
+            7 => Some(Self::RequestReceipt),
             254 => Some(Self::Gap),
             255 => Some(Self::Seal),
             _ => None,

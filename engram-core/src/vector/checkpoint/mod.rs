@@ -38,6 +38,12 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         self.rows().hold(true);
     }
 
+    /// No longer leaves the index alone. It has no file.
+    pub(crate) fn release_index(&self) {
+        self.rows().hold(false);
+        self.wake();
+    }
+
     /// Takes the index from its file if it is of this log, up to `recovered` at most, and of these vectors; from now on
     /// keeps it there, unless there is nowhere to write to.
     pub(crate) fn open_index(&self, checkpoints: Checkpoints<T>, recovered: Lsn, is_read_only: bool) {

@@ -60,11 +60,19 @@ fn a_whole_record_with_unknown_numbers_is_refused_where_it_is_ours() {
 
 #[test]
 fn each_type_of_record_comes_back_with_where_and_when_it_was_written() {
-    let types = [WalEntryType::MemoryStore, WalEntryType::MemoryForget, WalEntryType::StoreConfig];
+    let types = [
+        WalEntryType::MemoryStore,
+        WalEntryType::MemoryForget,
+        WalEntryType::StoreConfig,
+        WalEntryType::SpaceConfig,
+        WalEntryType::SpaceDrop,
+        WalEntryType::MemoryEmbed,
+        WalEntryType::RequestReceipt,
+    ];
     let disk = SimDisk::new(1);
     let (wal, _) = open(&disk, small(FsyncMode::PerBatch)).unwrap();
     let entries: Vec<_> =
-        (0..30).map(|n| WalEntry { entry_type: types[n % 3], payload: vec![7; n] }).collect();
+        (0..30).map(|n| WalEntry { entry_type: types[n % types.len()], payload: vec![7; n] }).collect();
     for entry in &entries {
         wal.write(entry.clone()).unwrap();
     }

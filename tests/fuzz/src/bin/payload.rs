@@ -3,13 +3,20 @@
 
 use std::sync::{Arc, LazyLock};
 
-use engram_core::{Episode, ListQuery, MemoryStore};
+use engram_core::{Embedding, Episode, ListQuery, Lsn, MemoryStore, RequestKey, WriteOptions};
 use engram_fuzz::{disk_of, offer_seeds, write};
 use engram_storage::{WalEntry, WalEntryType, WalOptions, WalReader, disk::SimDisk};
 use libfuzzer_sys::fuzz_target;
 
-const KINDS: [WalEntryType; 3] =
-    [WalEntryType::MemoryStore, WalEntryType::MemoryForget, WalEntryType::StoreConfig];
+const KINDS: [WalEntryType; 7] = [
+    WalEntryType::MemoryStore,
+    WalEntryType::MemoryForget,
+    WalEntryType::StoreConfig,
+    WalEntryType::SpaceConfig,
+    WalEntryType::SpaceDrop,
+    WalEntryType::MemoryEmbed,
+    WalEntryType::RequestReceipt,
+];
 
 static ENTRIES: LazyLock<Vec<WalEntry>> = LazyLock::new(entries);
 
@@ -25,6 +32,18 @@ fn entries() -> Vec<WalEntry> {
         drop(store.store(Episode::text("one", "the first memory")));
         drop(store.store(Episode::text("two", "the second one, which is forgotten")));
         drop(store.forget("two"));
+        drop(store.make_space("other", Some(9)));
+        if let Ok(space) = store.space("other") {
+            let request = Some(RequestKey { key: "once".to_owned(), fingerprint: 1 });
+            let options = WriteOptions { expected: Some(Lsn::ZERO), request, keeps_embedding: false };
+            drop(space.submit(Episode::text("one", "there is another one"), &options).wait());
+            drop(space.submit(Episode::text("one", "there is another one"), &options).wait());
+            if let Some(memory) = space.get("one") {
+                let embedding = Embedding::from(vec![1.0, 2.0, 3.0, 4.0]);
+                drop(space.submit_embedding("one", memory.lsn(), &embedding).wait());
+            }
+        }
+        drop(store.drop_space("other"));
     }
     let records = WalReader::open(Arc::new(disk)).iter().flatten();
     records.map(|record| WalEntry { entry_type: record.entry_type(), payload: record.payload }).collect()
@@ -38,7 +57,7 @@ fn seeds() -> Vec<Vec<u8>> {
 
 fuzz_target!(init: offer_seeds(seeds), |input: &[u8]| {
     let Some((kind, payload)) = input.split_first() else { return };
-    let (entry_type, payload) = (KINDS[usize::from(*kind) % 3], payload.to_vec());
+    let (entry_type, payload) = (KINDS[usize::from(*kind) % KINDS.len()], payload.to_vec());
     let mut entries = ENTRIES.clone();
     // As the only record, or after real ones.
     if *kind >= 128 {
