@@ -10,11 +10,12 @@ use std::{
 };
 
 use engram_core::{
-    Embedding, Episode, ListQuery, Lsn, Memory, MemoryStore, Page, Query, Recall, Receipt, ReceiptHandle,
-    StoreError, StoreStatus, storage::SnapshotReport,
+    Embedding, Episode, FeedItem, ListQuery, Lsn, Memory, MemoryStore, Page, Patch, Query, Recall, Receipt,
+    ReceiptHandle, Space, SpaceStatus, StoreError, StoreStatus, WriteOptions, chrono::Utc,
+    storage::SnapshotReport,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::spawn_blocking,
 };
 
@@ -27,6 +28,9 @@ const WAITING_SUBMITS_MAX: usize = 16;
 /// Threads that may wait for a change to be seen; what comes then waits as a task, and has less time left.
 const WAITING_READS_MAX: usize = 64;
 
+/// How often a change of a part of a memory is tried anew, when others change it at the same time.
+const PATCH_TRIES: usize = 32;
+
 /// All memories, for any number of tasks. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct MemoryService {
@@ -36,6 +40,8 @@ pub(crate) struct MemoryService {
     batches: Arc<Semaphore>,
     waiting_submits: Arc<Semaphore>,
     waiting_reads: Arc<Semaphore>,
+    /// The last change that readers see.
+    seen: watch::Sender<Lsn>,
 }
 
 /// The right to store a batch. It is taken before the batch is read.
@@ -50,23 +56,68 @@ impl MemoryService {
     pub(crate) fn new(store: Arc<MemoryStore>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let turns = |at_once| Arc::new(Semaphore::new(at_once));
+        let seen = watch::Sender::new(store.status().applied_lsn);
+        let told = seen.clone();
+        let tell = move |lsn| {
+            told.send_replace(lsn);
+        };
+        if let Err(error) = store.on_change(Arc::new(tell)) {
+            tracing::warn!(%error, "changes cannot be followed");
+        }
         Self {
             store,
             recalls: turns(cores),
             batches: turns(BATCHES_MAX),
             waiting_submits: turns(WAITING_SUBMITS_MAX),
             waiting_reads: turns(WAITING_READS_MAX),
+            seen,
         }
     }
 
-    /// Stores an episode: see [`MemoryStore::store`]. A caller that stops waiting does not undo it.
-    pub(crate) async fn remember(&self, episode: Episode) -> Result<Receipt, StoreError> {
-        self.submit(|store| store.submit(episode)).await
+    /// The memories of one space.
+    ///
+    /// # Errors
+    /// [`StoreError::SpaceNotFound`] when there is none with this name.
+    pub(crate) fn space(&self, name: &str) -> Result<SpaceService, StoreError> {
+        self.store.space(name)?;
+        Ok(SpaceService { service: self.clone(), name: Arc::from(name) })
     }
 
-    /// Forgets a memory: see [`MemoryStore::forget`].
-    pub(crate) async fn forget(&self, id: String) -> Result<Receipt, StoreError> {
-        self.submit(move |store| store.submit_forget(&id)).await
+    /// All spaces: see [`MemoryStore::spaces`].
+    pub(crate) fn spaces(&self) -> Vec<SpaceStatus> {
+        self.store.spaces()
+    }
+
+    /// Makes a space, or changes it: see [`MemoryStore::make_space`].
+    pub(crate) async fn make_space(
+        &self,
+        name: String,
+        capacity: Option<u64>,
+    ) -> Result<Receipt, StoreError> {
+        let store = Arc::clone(&self.store);
+        off_the_runtime(move || store.make_space(&name, capacity)).await
+    }
+
+    /// Drops a space: see [`MemoryStore::drop_space`].
+    pub(crate) async fn drop_space(&self, name: String) -> Result<Receipt, StoreError> {
+        let store = Arc::clone(&self.store);
+        off_the_runtime(move || store.drop_space(&name)).await
+    }
+
+    /// The changes after one: see [`MemoryStore::changes`].
+    pub(crate) fn changes(&self, after: Lsn, limit: usize) -> Result<Vec<FeedItem>, StoreError> {
+        self.store.changes(after, limit)
+    }
+
+    /// The last change that readers see, as it goes on.
+    pub(crate) fn seen(&self) -> watch::Receiver<Lsn> {
+        self.seen.subscribe()
+    }
+
+    /// Forgets what has expired by now: see [`MemoryStore::forget_expired`].
+    pub(crate) async fn forget_expired(&self, limit: usize) -> Result<usize, StoreError> {
+        let store = Arc::clone(&self.store);
+        off_the_runtime(move || store.forget_expired(Utc::now(), limit)).await
     }
 
     /// Submits on this thread, unless that might block it.
@@ -89,64 +140,6 @@ impl MemoryService {
     /// Waits until another batch may be read.
     pub(crate) async fn batch_turn(&self) -> BatchTurn {
         BatchTurn { _turn: turn(&self.batches).await }
-    }
-
-    /// Stores many episodes: all are submitted before the first is awaited, so that they share the log's syncs. Gives
-    /// an answer for each, in order, with the place that it came with. What `episodes` refuses does not keep the others
-    /// from being stored.
-    pub(crate) async fn remember_all<P, E, I>(
-        &self,
-        turn: BatchTurn,
-        episodes: impl FnOnce() -> Result<I, E> + Send + 'static,
-    ) -> Result<Vec<(P, Result<Receipt, E>)>, E>
-    where
-        P: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        I: IntoIterator<Item = (P, Result<Episode, E>)>,
-    {
-        let store = Arc::clone(&self.store);
-        let submitted = off_the_runtime(move || {
-            let submit = |(place, episode): (P, Result<Episode, E>)| {
-                (place, episode.map(|episode| store.submit(episode)))
-            };
-            episodes().map(|episodes| episodes.into_iter().map(submit).collect::<Vec<_>>())
-        });
-        let mut answers = Vec::new();
-        for (place, handle) in submitted.await? {
-            let answer = match handle {
-                Ok(handle) => handle.await.map_err(E::from),
-                Err(refusal) => Err(refusal),
-            };
-            answers.push((place, answer));
-        }
-        drop(turn);
-        Ok(answers)
-    }
-
-    /// The memory with this id.
-    pub(crate) fn get(&self, id: &str) -> Option<Arc<Memory>> {
-        self.store.get(id)
-    }
-
-    /// The memory with this id, and its embedding.
-    pub(crate) fn get_with_embedding(&self, id: &str) -> Option<(Arc<Memory>, Option<Embedding>)> {
-        self.store.get_with_embedding(id)
-    }
-
-    /// A page of all memories: see [`MemoryStore::list`].
-    pub(crate) fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
-        self.store.list(query)
-    }
-
-    /// The memories that answer a question best: see [`MemoryStore::recall`].
-    pub(crate) async fn recall(&self, query: Query) -> Result<Recall, StoreError> {
-        let turn = turn(&self.recalls).await;
-        let store = Arc::clone(&self.store);
-        off_the_runtime(move || {
-            let _turn = turn;
-            store.recall(&query)
-        })
-        .await
     }
 
     /// Waits until readers see a change: see [`MemoryStore::wait_for`].
@@ -187,6 +180,166 @@ impl MemoryService {
         let store = Arc::clone(&self.store);
         off_the_runtime(move || store.close()).await
     }
+}
+
+/// The memories of one space. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct SpaceService {
+    service: MemoryService,
+    name: Arc<str>,
+}
+
+impl SpaceService {
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The memories of all spaces.
+    pub(crate) fn service(&self) -> &MemoryService {
+        &self.service
+    }
+
+    /// Stores an episode: see [`Space::submit`]. A caller that stops waiting does not undo it.
+    pub(crate) async fn remember(
+        &self,
+        episode: Episode,
+        options: WriteOptions,
+    ) -> Result<Receipt, StoreError> {
+        self.submit(move |space| space.submit(episode, &options)).await
+    }
+
+    /// Changes a part of a memory: see [`Space::patch`]. What comes in between is found out and taken in, unless the
+    /// caller expects a version.
+    pub(crate) async fn patch(
+        &self,
+        id: &str,
+        patch: &Patch,
+        options: &WriteOptions,
+    ) -> Result<Receipt, StoreError> {
+        let mut tries = PATCH_TRIES;
+        loop {
+            let (id, patch, with) = (id.to_owned(), patch.clone(), options.clone());
+            let answer = self.submit(move |space| space.submit_patch(&id, patch, &with)).await;
+            tries -= 1;
+            match answer {
+                Err(StoreError::VersionMismatch { .. }) if options.expected.is_none() && tries > 0 => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Forgets a memory: see [`Space::submit_forget`].
+    pub(crate) async fn forget(&self, id: String, options: WriteOptions) -> Result<Receipt, StoreError> {
+        self.submit(move |space| space.submit_forget(&id, &options)).await
+    }
+
+    async fn submit(
+        &self,
+        submit: impl FnOnce(&Space<'_>) -> ReceiptHandle + Send + 'static,
+    ) -> Result<Receipt, StoreError> {
+        let name = Arc::clone(&self.name);
+        let submit = move |store: &MemoryStore| match store.space(&name) {
+            Ok(space) => submit(&space),
+            Err(error) => ReceiptHandle::ready(Err(error)),
+        };
+        self.service.submit(submit).await
+    }
+
+    /// Stores many episodes: all are submitted before the first is awaited, so that they share the log's syncs. Gives
+    /// an answer for each, in order, with the place that it came with. What `episodes` refuses does not keep the others
+    /// from being stored.
+    pub(crate) async fn remember_all<P, E, I>(
+        &self,
+        turn: BatchTurn,
+        episodes: impl FnOnce() -> Result<I, E> + Send + 'static,
+    ) -> Result<Vec<(P, Result<Receipt, E>)>, E>
+    where
+        P: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        I: IntoIterator<Item = (P, Result<(Episode, WriteOptions), E>)>,
+    {
+        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
+        let submitted = off_the_runtime(move || {
+            let space = store.space(&name)?;
+            let submit = |(place, item): (P, Result<(Episode, WriteOptions), E>)| {
+                (place, item.map(|(episode, options)| space.submit(episode, &options)))
+            };
+            episodes().map(|episodes| episodes.into_iter().map(submit).collect::<Vec<_>>())
+        });
+        let answers = all(submitted.await?).await;
+        drop(turn);
+        Ok(answers)
+    }
+
+    /// Forgets many memories, under terms of their own.
+    pub(crate) async fn forget_all(
+        &self,
+        memories: Vec<(String, WriteOptions)>,
+    ) -> Result<Vec<Result<Receipt, StoreError>>, StoreError> {
+        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
+        let submitted = off_the_runtime(move || {
+            let space = store.space(&name)?;
+            let submit = |(id, options): (String, WriteOptions)| ((), Ok(space.submit_forget(&id, &options)));
+            Ok::<_, StoreError>(memories.into_iter().map(submit).collect::<Vec<_>>())
+        });
+        Ok(all(submitted.await?).await.into_iter().map(|((), answer)| answer).collect())
+    }
+
+    /// The memory with this id.
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Memory>> {
+        self.service.store.space(&self.name).ok()?.get(id)
+    }
+
+    /// The memory with this id, and its embedding.
+    pub(crate) fn get_with_embedding(&self, id: &str) -> Option<(Arc<Memory>, Option<Embedding>)> {
+        self.service.store.space(&self.name).ok()?.get_with_embedding(id)
+    }
+
+    /// A page of all memories: see [`Space::list`].
+    pub(crate) async fn list(&self, query: ListQuery) -> Result<Page, StoreError> {
+        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
+        if query.filter.condition.is_none() {
+            return store.space(&name)?.list(&query);
+        }
+        // It may look at thousands.
+        let turn = turn(&self.service.recalls).await;
+        off_the_runtime(move || {
+            let _turn = turn;
+            store.space(&name)?.list(&query)
+        })
+        .await
+    }
+
+    /// The memories that answer a question best: see [`Space::recall`].
+    pub(crate) async fn recall(&self, query: Query) -> Result<Recall, StoreError> {
+        let turn = turn(&self.service.recalls).await;
+        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
+        off_the_runtime(move || {
+            let _turn = turn;
+            store.space(&name)?.recall(&query)
+        })
+        .await
+    }
+
+    /// The space as it is now.
+    pub(crate) fn status(&self) -> Result<SpaceStatus, StoreError> {
+        Ok(self.service.store.space(&self.name)?.status())
+    }
+}
+
+/// Waits for all of them, in order.
+async fn all<P, E: From<StoreError>>(
+    submitted: Vec<(P, Result<ReceiptHandle, E>)>,
+) -> Vec<(P, Result<Receipt, E>)> {
+    let mut answers = Vec::with_capacity(submitted.len());
+    for (place, handle) in submitted {
+        let answer = match handle {
+            Ok(handle) => handle.await.map_err(E::from),
+            Err(refusal) => Err(refusal),
+        };
+        answers.push((place, answer));
+    }
+    answers
 }
 
 impl fmt::Debug for MemoryService {

@@ -3,8 +3,12 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use engram_core::{StoreStatus, Writes};
-use tokio::{net::TcpListener, runtime, time::timeout};
-use tracing::{error, info, warn};
+use tokio::{
+    net::TcpListener,
+    runtime,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     args::{StartArgs, WalFailurePolicy},
@@ -23,6 +27,10 @@ const CONNECTIONS_MAX: usize = 1_024;
 
 /// How long requests in flight may take after the wish to stop.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How often memories whose time is over are looked for, and how many of them go at once.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+const EXPIRED_AT_ONCE: usize = 1_000;
 
 /// How long the last sync may take. A disk that does not answer must not keep the process for ever.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(20);
@@ -67,7 +75,10 @@ async fn serve(config: StartConfig) -> Result<(), Failure> {
         warn!("{address} can be reached from other machines, and there is no authentication yet");
     }
 
+    let expiring = tokio::spawn(forget_expired(service.clone()));
     let outcome = run_until_stopped(&app, &mut signals).await;
+    expiring.abort();
+    app.stop();
     tokio::select! {
         () = server.stop(DRAIN_TIME_MAX) => {}
         signal = signals.stop() => warn!("{signal}: not waiting for the requests in flight"),
@@ -75,6 +86,22 @@ async fn serve(config: StartConfig) -> Result<(), Failure> {
     let closed = close(&service, &mut signals).await;
     // The failure that ended the serving is the cause of the one of closing.
     outcome.and(closed)
+}
+
+/// Gives back the room of memories whose time is over. Readers do not see them from then on, whenever this comes.
+async fn forget_expired(service: MemoryService) {
+    let mut ticks = interval(EXPIRY_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match service.forget_expired(EXPIRED_AT_ONCE).await {
+            // There may be more.
+            Ok(EXPIRED_AT_ONCE) => ticks.reset_immediately(),
+            Ok(_) => {}
+            // What is wrong with the log is said elsewhere, once.
+            Err(error) => debug!(%error, "memories whose time is over stay for now"),
+        }
+    }
 }
 
 /// Half of the files that may be open: the other half is the log's, and of whatever else.

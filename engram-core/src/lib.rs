@@ -63,7 +63,7 @@ pub use memory::Memory;
 pub use metadata::{MetaValue, Metadata};
 pub use recall::{Explanation, Hit, Mode, Query, Recall};
 pub use receipt::{Durability, Outcome, Receipt, ReceiptHandle};
-pub use state::{FeedEvent, FeedItem};
+pub use state::{ChangeHook, FeedEvent, FeedItem};
 pub use store::{
     LogFailure, MemoryStore, ModelIdentity, Patch, RequestKey, SnapshotPolicy, SnapshotStatus, Space,
     SpaceStatus, Staging, StoreStatus, Unembedded, WriteOptions, Writes,

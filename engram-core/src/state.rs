@@ -13,7 +13,7 @@ mod space;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard,
         atomic::{
             AtomicBool, AtomicU64,
             Ordering::{Relaxed, SeqCst},
@@ -60,7 +60,11 @@ pub(crate) struct State {
     is_recovering: AtomicBool,
     /// Vectors of the form to come, for the moment when it does.
     staged: Mutex<Staged>,
+    on_change: OnceLock<ChangeHook>,
 }
+
+/// Told of each change that readers see from now on, by the thread that applies it: it is to return at once.
+pub type ChangeHook = Arc<dyn Fn(Lsn) + Send + Sync>;
 
 /// Vectors by the version of the memory that they belong to.
 pub(crate) type Staged = HashMap<Lsn, StoredVector>;
@@ -81,6 +85,7 @@ impl State {
             feed: Feed::default(),
             is_recovering: AtomicBool::new(false),
             staged: Mutex::default(),
+            on_change: OnceLock::new(),
         }
     }
 
@@ -284,7 +289,15 @@ impl State {
             Prepared::Former => Ok(Outcome::Unchanged),
         };
         self.applied.set(lsn);
+        if let Some(hook) = self.on_change.get() {
+            hook(lsn);
+        }
         outcome
+    }
+
+    /// Says whether it is the first one; there is only one.
+    pub(crate) fn set_change_hook(&self, hook: ChangeHook) -> bool {
+        self.on_change.set(hook).is_ok()
     }
 
     fn apply_store(

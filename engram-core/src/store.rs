@@ -28,8 +28,8 @@ pub use self::{
     spaces::Unembedded,
 };
 use crate::{
-    Durability, Embedding, Episode, FeedItem, IndexStatus, ListQuery, Memory, Outcome, Page, Precision,
-    Query, Recall, Receipt, ReceiptHandle, StoreError,
+    ChangeHook, Durability, Embedding, Episode, FeedItem, IndexStatus, ListQuery, Memory, Outcome, Page,
+    Precision, Query, Recall, Receipt, ReceiptHandle, StoreError,
     index::IndexSettings,
     payload::{self, Config, Record},
     state::State,
@@ -227,6 +227,17 @@ impl MemoryStore {
     /// [`StoreError::ChangesGone`] when they are not kept any more.
     pub fn changes(&self, after: Lsn, limit: usize) -> Result<Vec<FeedItem>, StoreError> {
         self.state.changes(after, limit)
+    }
+
+    /// Has `hook` told of each change that readers see from now on. There is one hook for the life of a store.
+    ///
+    /// # Errors
+    /// [`StoreError::Setting`] when there is one already.
+    pub fn on_change(&self, hook: ChangeHook) -> Result<(), StoreError> {
+        if self.state.set_change_hook(hook) {
+            return Ok(());
+        }
+        Err(StoreError::Setting { reason: "expected one hook for changes, got a second".to_owned() })
     }
 
     /// Forgets memories whose time was over by `now`, the first `limit` of them, which readers do not see any more anyway.

@@ -240,6 +240,26 @@ impl Client {
         Ok(answer(request.send(body)?))
     }
 
+    /// Any request with these headers; without a body if it is empty.
+    pub(crate) fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let url = format!("{}{path}", self.url);
+        let json = [("content-type", "application/json")];
+        let is_typed = body.is_empty() || headers.iter().any(|(name, _)| *name == "content-type");
+        let headers = headers.iter().chain(json.iter().filter(|_| !is_typed));
+        let response = if method == "GET" {
+            headers.fold(self.agent.get(url), |it, (name, value)| it.header(*name, *value)).call()
+        } else {
+            let request = match method {
+                "PUT" => self.agent.put(url),
+                "PATCH" => self.agent.patch(url),
+                "DELETE" => self.agent.delete(url).force_send_body(),
+                _ => self.agent.post(url),
+            };
+            headers.fold(request, |it, (name, value)| it.header(*name, *value)).send(body)
+        };
+        answer(response.unwrap())
+    }
+
     /// The memory with this id, or nothing.
     pub(crate) fn memory(&self, id: &str) -> Option<Value> {
         let answer = self.get(&format!("/v1/memories/{id}?include=embedding"));

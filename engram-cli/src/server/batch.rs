@@ -6,16 +6,17 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use engram_core::Episode;
+use engram_core::{Episode, WriteOptions};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
     body,
     dto::{MemoryBody, ReceiptView},
-    extract::{Ready, is_json, media_type, unsupported},
+    extract::{InSpace, is_json, media_type, unsupported},
     json::{TRAILING, json_problem, parse_object},
     problem::{Code, Problem},
+    terms::Terms,
 };
 
 /// Memories of one batch.
@@ -51,17 +52,24 @@ struct Place {
 }
 
 /// An item that was read, or why it cannot be.
-type Item = (Place, Result<Episode, Problem>);
+type Item = (Place, Result<(Episode, WriteOptions), Problem>);
 
 /// `POST /v1/memories/batch`
-pub(crate) async fn post(Ready(service): Ready, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn post(
+    InSpace(space): InSpace,
+    terms: Terms,
+    request: Request,
+) -> Result<Response, Problem> {
+    let terms = terms.without_version()?;
     let media_type = media_type(request.headers());
-    let turn = service.batch_turn().await;
+    let turn = space.service().batch_turn().await;
     let bytes = body::read(request, body::BATCH).await?;
     let format = Format::of(&media_type)?;
-    let receipts = service.remember_all(turn, move || episodes(format, &bytes)).await?;
+    let of_items = terms.clone();
+    let receipts = space.remember_all(turn, move || episodes(format, &bytes, &of_items)).await?;
+    terms.sync(&space).await?;
     let answers = receipts.into_iter().map(|(place, receipt)| match receipt {
-        Ok(receipt) => Answer::Stored(receipt.into()),
+        Ok(receipt) => Answer::Stored(ReceiptView::from(terms.synced(receipt))),
         Err(error) => Answer::Refused { place, error },
     });
     format.write(&answers.collect::<Vec<_>>())
@@ -94,13 +102,19 @@ impl Format {
 }
 
 /// The items of a batch, or why there are none. What is wrong with one is its own affair.
-fn episodes(format: Format, bytes: &[u8]) -> Result<Vec<Item>, Problem> {
+fn episodes(format: Format, bytes: &[u8], terms: &Terms) -> Result<Vec<Item>, Problem> {
+    let with_terms = |item, bytes: &[u8], episode: Result<Episode, Problem>| {
+        episode.map(|episode| (episode, terms.options_of_item(item, bytes)))
+    };
     match format {
         Format::JsonArray => {
             let items: Vec<&RawValue> = parse_array(bytes)?;
             check_count(items.len())?;
             let place = |item| Place { item, line: None };
-            let read = |(n, item): (usize, &RawValue)| (place(n), episode(item.get().as_bytes()));
+            let read = |(n, item): (usize, &RawValue)| {
+                let bytes = item.get().as_bytes();
+                (place(n), with_terms(n, bytes, episode(bytes)))
+            };
             Ok(items.into_iter().enumerate().map(read).collect())
         }
         Format::Ndjson => {
@@ -109,7 +123,10 @@ fn episodes(format: Format, bytes: &[u8]) -> Result<Vec<Item>, Problem> {
                 lines.filter(|(_, line)| !line.trim_ascii().is_empty())
             };
             check_count(lines().count())?;
-            let read = |(item, (line, text))| (Place { item, line: Some(line) }, episode_of_line(text));
+            let read = |(item, (line, text)): (usize, (usize, &[u8]))| {
+                let place = Place { item, line: Some(line) };
+                (place, with_terms(item, text, episode_of_line(text)))
+            };
             Ok(lines().enumerate().map(read).collect())
         }
     }
@@ -153,10 +170,10 @@ mod tests {
     use super::*;
 
     fn codes(format: Format, body: &str) -> Result<Vec<Result<String, Code>>, Code> {
-        let items = episodes(format, body.as_bytes()).map_err(|problem| problem.code())?;
+        let items = episodes(format, body.as_bytes(), &Terms::none()).map_err(|problem| problem.code())?;
         Ok(items
             .into_iter()
-            .map(|(_, item)| item.map(|it| it.content).map_err(|problem| problem.code()))
+            .map(|(_, item)| item.map(|(it, _)| it.content).map_err(|problem| problem.code()))
             .collect())
     }
 
@@ -178,12 +195,17 @@ mod tests {
     #[test]
     fn each_item_has_its_place_and_lines_that_were_joined_are_told() {
         let places = |format, body: &str| -> Vec<Place> {
-            episodes(format, body.as_bytes()).unwrap().into_iter().map(|(place, _)| place).collect()
+            episodes(format, body.as_bytes(), &Terms::none())
+                .unwrap()
+                .into_iter()
+                .map(|(place, _)| place)
+                .collect()
         };
         let place = |item, line| Place { item, line };
         assert_eq!(places(Format::JsonArray, "[{},\n{}]"), [place(0, None), place(1, None)]);
         assert_eq!(places(Format::Ndjson, "\n{}\n\n{}"), [place(0, Some(2)), place(1, Some(4))]);
-        let joined = episodes(Format::Ndjson, b"{\"content\":\"a\"}{\"content\":\"b\"}").unwrap();
+        let joined =
+            episodes(Format::Ndjson, b"{\"content\":\"a\"}{\"content\":\"b\"}", &Terms::none()).unwrap();
         assert!(joined[0].1.as_ref().unwrap_err().suggestion().contains("--data-binary"));
     }
 

@@ -26,7 +26,7 @@ pub(crate) const SINGLE: BodyLimits = BodyLimits { bytes_max: 1 << 20, time_max:
 pub(crate) const BATCH: BodyLimits = BodyLimits { bytes_max: 64 << 20, time_max: Duration::from_mins(1) };
 
 /// How long nothing of a body may come. A client that has stopped sending does not keep others waiting for its place.
-const STALL_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const STALL_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What is read and thrown away of a body over its limit: a client that is still sending when the connection closes
 /// would hear of a reset instead of the limit.

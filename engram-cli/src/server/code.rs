@@ -53,9 +53,21 @@ problems! {
     NOT_FOUND NotFound "not_found"
         "There is no such memory"
         "Check the id; GET /v1/memories lists all memories.";
+    NOT_FOUND SpaceNotFound "space_not_found"
+        "There is no such space"
+        "Make it with PUT /v1/spaces/{space}; GET /v1/spaces lists all spaces.";
     METHOD_NOT_ALLOWED MethodNotAllowed "method_not_allowed"
         "The path does not know this method"
         "Use one of the methods in the Allow header.";
+    CONFLICT RequestInFlight "request_in_flight"
+        "A request with this key is being answered"
+        "Send it again a moment later, under the same key.";
+    GONE ChangesGone "changes_gone"
+        "These changes are not kept any more"
+        "Read all memories (GET /v1/export), and follow from the LSN of the answer's Engram-Lsn header on.";
+    PRECONDITION_FAILED VersionMismatch "version_mismatch"
+        "The memory is not of the version that was expected"
+        "Read the memory, decide anew, and send its ETag with If-Match.";
     PAYLOAD_TOO_LARGE BodyTooLarge "body_too_large"
         "The body is over its limit"
         "Split what you send; /v1/memories/batch takes larger bodies.";
@@ -74,6 +86,15 @@ problems! {
     UNPROCESSABLE_ENTITY IdMismatch "id_mismatch"
         "The ids in the path and in the body differ"
         "Leave the id out of the body, or repeat the one in the path.";
+    UNPROCESSABLE_ENTITY InvalidSpace "invalid_space"
+        "No space can be like this"
+        "Choose a name of small letters, digits, '-', '_' and '.', the first a letter or a digit.";
+    UNPROCESSABLE_ENTITY InvalidHeader "invalid_header"
+        "A header cannot be understood"
+        "Correct the header that the detail names, or leave it out.";
+    UNPROCESSABLE_ENTITY RequestKeyReused "idempotency_key_reused"
+        "The key is of another request"
+        "Use a key again only to repeat the same request; make a new one for each other request.";
     UNPROCESSABLE_ENTITY InvalidContent "invalid_content"
         "No memory can have this content"
         "Split a long text into several memories; leave none empty.";

@@ -1,18 +1,25 @@
 //! The JSON of requests and answers. Apart from the store's types, so that neither side ties the other down.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
-use engram_core::{Confidence, Durability, Embedding, Episode, Memory, Metadata, Outcome, Receipt};
-use serde::{Deserialize, Serialize};
+use engram_core::{
+    Confidence, Durability, Embedding, Episode, Lsn, Memory, MemoryStore, MetaValue, Metadata, Outcome,
+    Patch, Receipt,
+};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     embedding_field::EmbeddingField,
     problem::{Code, Problem},
+    terms::etag,
 };
+use crate::service::SpaceService;
 
 /// A memory to store.
 #[derive(Debug, Deserialize)]
@@ -28,6 +35,11 @@ pub(crate) struct MemoryBody {
 }
 
 impl MemoryBody {
+    /// The id of the body.
+    pub(crate) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// With the id of the path, which the body may repeat.
     pub(crate) fn with_id(self, id: String) -> Result<Self, Problem> {
         match self.id {
@@ -54,6 +66,43 @@ impl MemoryBody {
     }
 }
 
+/// What is to change of a memory (RFC 7396): what is not named stays, what is null goes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+#[expect(clippy::option_option, reason = "a field is not there, is null, or has a value")]
+pub(crate) struct PatchBody {
+    content: Option<String>,
+    when: Option<String>,
+    #[serde(default, deserialize_with = "named")]
+    embedding: Option<Option<EmbeddingField>>,
+    confidence: Option<f32>,
+    metadata: Option<BTreeMap<String, Option<MetaValue>>>,
+    #[serde(default, deserialize_with = "named")]
+    expires_at: Option<Option<String>>,
+}
+
+impl PatchBody {
+    pub(crate) fn into_patch(self) -> Result<Patch, Problem> {
+        let end = |at: Option<String>| at.as_deref().map(|at| time("expires_at", at)).transpose();
+        Ok(Patch {
+            content: self.content,
+            when: self.when.as_deref().map(|when| time("when", when)).transpose()?,
+            confidence: self.confidence.map(confidence).transpose()?,
+            embedding: self.embedding.map(|embedding| embedding.map(Embedding::from)),
+            metadata: self.metadata.unwrap_or_default().into_iter().collect(),
+            expires_at: self.expires_at.map(end).transpose()?,
+        })
+    }
+}
+
+/// Tells a field that is null from one that is not there.
+#[expect(clippy::option_option, reason = "that is the difference")]
+fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// Reads a time of RFC 3339.
 pub(crate) fn time(field: &str, text: &str) -> Result<DateTime<Utc>, Problem> {
     DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|e| {
@@ -75,6 +124,20 @@ pub(crate) struct ReceiptView {
     lsn: u64,
     outcome: &'static str,
     durability: &'static str,
+    /// Where memories of its space are.
+    #[serde(skip)]
+    path: String,
+}
+
+impl ReceiptView {
+    /// Of a memory in this space.
+    pub(crate) fn in_space(space: &SpaceService, receipt: Receipt) -> Self {
+        let path = match &**space.name() {
+            MemoryStore::DEFAULT_SPACE => String::new(),
+            name => format!("/spaces/{name}"),
+        };
+        Self { path, ..receipt.into() }
+    }
 }
 
 impl From<Receipt> for ReceiptView {
@@ -90,18 +153,21 @@ impl From<Receipt> for ReceiptView {
             Durability::Written => "written",
             Durability::Volatile => "volatile",
         };
-        Self { id: receipt.id, lsn: receipt.lsn.get(), outcome, durability }
+        Self { id: receipt.id, lsn: receipt.lsn.get(), outcome, durability, path: String::new() }
     }
 }
 
 impl IntoResponse for ReceiptView {
-    /// 201 with where the memory is when it is new, 200 otherwise.
+    /// 201 with where the memory is when it is new, 200 otherwise; with its version, where there is a memory.
     fn into_response(self) -> Response {
-        if self.outcome == "created" {
-            let location = format!("/v1/memories/{}", percent_encoded(&self.id));
-            (StatusCode::CREATED, [(header::LOCATION, location)], Json(self)).into_response()
-        } else {
-            Json(self).into_response()
+        let tag = [(header::ETAG, etag(Lsn::new(self.lsn)))];
+        match self.outcome {
+            "created" => {
+                let location = format!("/v1{}/memories/{}", self.path, percent_encoded(&self.id));
+                (StatusCode::CREATED, tag, [(header::LOCATION, location)], Json(self)).into_response()
+            }
+            "deleted" => Json(self).into_response(),
+            _ => (tag, Json(self)).into_response(),
         }
     }
 }

@@ -6,6 +6,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts},
 };
+use engram_core::MemoryStore;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -14,7 +15,7 @@ use super::{
     problem::{Code, Problem},
     state::App,
 };
-use crate::service::MemoryService;
+use crate::service::{MemoryService, SpaceService};
 
 /// When to ask again while memories are recovered.
 const RECOVERING_RETRY_S: u32 = 1;
@@ -36,23 +37,50 @@ pub(crate) fn recovering(app: &App) -> Problem {
     Problem::new(Code::Recovering, detail).retry_after_s(RECOVERING_RETRY_S)
 }
 
+/// The memories of the space in the path; of the one that is always there where the path has none.
+pub(crate) struct InSpace(pub(crate) SpaceService);
+
+impl FromRequestParts<Arc<App>> for InSpace {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let Ready(service) = Ready::from_request_parts(parts, app).await?;
+        let space = path_param(parts, "space").await?;
+        Ok(Self(service.space(space.as_deref().unwrap_or(MemoryStore::DEFAULT_SPACE))?))
+    }
+}
+
+/// The name in the path of a space, which there may not be yet.
+pub(crate) struct SpaceName(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for SpaceName {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(path_param(parts, "space").await?.unwrap_or_default()))
+    }
+}
+
 /// The id in the path.
 pub(crate) struct MemoryId(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for MemoryId {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let params = RawPathParams::from_request_parts(parts, state).await.map_err(|e| {
-            Problem::new(Code::InvalidId, format!("expected an id in UTF-8: {}", e.body_text()))
-        })?;
-        let id = params.iter().next().map_or(BATCH_ID, |(_, id)| id);
-        Ok(Self(id.to_owned()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(path_param(parts, "id").await?.unwrap_or_else(|| BATCH_ID.to_owned())))
     }
 }
 
 /// The one id whose path has no parameter, since it is a route of its own, too.
 const BATCH_ID: &str = "batch";
+
+async fn path_param(parts: &mut Parts, name: &str) -> Result<Option<String>, Problem> {
+    let params = RawPathParams::from_request_parts(parts, &())
+        .await
+        .map_err(|e| Problem::new(Code::InvalidId, format!("expected a path in UTF-8: {}", e.body_text())))?;
+    Ok(params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()))
+}
 
 /// The parameters of the query string.
 pub(crate) struct Params<T>(pub(crate) T);
@@ -73,7 +101,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 /// A body of JSON, of one memory or one question.
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
+/// The same, and its bytes.
+pub(crate) struct RawJson<T>(pub(crate) T, pub(crate) Vec<u8>);
+
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        RawJson::from_request(request, state).await.map(|RawJson(body, _)| Self(body))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for RawJson<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -81,7 +120,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         // Read first, refused after: see `DISCARDED_BYTES_MAX` for why.
         let bytes = body::read(request, body::SINGLE).await?;
         expect_json(&media_type)?;
-        parse_object(&bytes).map(Self)
+        Ok(Self(parse_object(&bytes)?, bytes))
     }
 }
 

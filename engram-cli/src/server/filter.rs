@@ -16,7 +16,7 @@ use super::{
 const TESTS: &str = "eq, ne, gt, gte, lt, lte, in or contains";
 
 /// A filter as it came.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FilterField(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for FilterField {
@@ -29,6 +29,14 @@ impl<'de> Deserialize<'de> for FilterField {
 }
 
 impl FilterField {
+    /// Of a parameter in the query string.
+    pub(crate) fn parse(json: &str) -> Result<Self, Problem> {
+        serde_json::from_str(json).map_err(|e| {
+            let detail = format!("filter: expected JSON such as {{\"user\": \"ada\"}}: {e}");
+            Problem::new(Code::InvalidFilter, detail)
+        })
+    }
+
     pub(crate) fn into_filter(self) -> Result<Filter, Problem> {
         let condition = (!self.0.is_empty()).then(|| object("filter", self.0)).transpose()?;
         Ok(Filter { condition, ..Filter::default() })

@@ -25,8 +25,9 @@ pub(crate) const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a batch may take.
 pub(crate) const BATCH_TIME_MAX: Duration = Duration::from_mins(2);
 
-/// How long a snapshot may take. One that takes longer is taken all the same.
-pub(crate) const SNAPSHOT_TIME_MAX: Duration = Duration::from_mins(30);
+/// How long a snapshot or an import may take. A snapshot that takes longer is taken all the same, and so is what an import
+/// has submitted.
+pub(crate) const LONG_TIME_MAX: Duration = Duration::from_mins(30);
 
 /// Answers when a handler does not. A write that was submitted by then may still be stored.
 pub(crate) async fn limit_time(State(time_max): State<Duration>, request: Request, next: Next) -> Response {

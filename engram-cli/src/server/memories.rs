@@ -2,6 +2,7 @@
 
 use axum::{
     Json,
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use engram_core::{Cursor, ListQuery, Page};
@@ -9,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cursor,
-    dto::{MemoryBody, MemoryView, ReceiptView, time},
-    extract::{JsonBody, MemoryId, Params, Ready},
+    dto::{MemoryBody, MemoryView, PatchBody, ReceiptView, time},
+    extract::{InSpace, MemoryId, Params, RawJson},
+    filter::FilterField,
     problem::{Code, Problem},
+    terms::{Terms, etag, has_version},
 };
 
 /// Memories on a page whose size is not asked for.
@@ -22,24 +25,48 @@ const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// `POST /v1/memories`
 pub(crate) async fn post(
-    Ready(service): Ready,
-    JsonBody(body): JsonBody<MemoryBody>,
+    InSpace(space): InSpace,
+    terms: Terms,
+    RawJson(body, bytes): RawJson<MemoryBody>,
 ) -> Result<ReceiptView, Problem> {
-    Ok(service.remember(body.into_episode()?).await?.into())
+    let options = terms.options(&space, body.id(), &bytes)?;
+    let receipt = space.remember(body.into_episode()?, options).await?;
+    Ok(ReceiptView::in_space(&space, terms.keep(&space, receipt).await?))
 }
 
 /// `PUT /v1/memories/{id}`
 pub(crate) async fn put(
-    Ready(service): Ready,
+    InSpace(space): InSpace,
     MemoryId(id): MemoryId,
-    JsonBody(body): JsonBody<MemoryBody>,
+    terms: Terms,
+    RawJson(body, bytes): RawJson<MemoryBody>,
 ) -> Result<ReceiptView, Problem> {
-    Ok(service.remember(body.with_id(id)?.into_episode()?).await?.into())
+    let options = terms.options(&space, Some(&id), &bytes)?;
+    let receipt = space.remember(body.with_id(id)?.into_episode()?, options).await?;
+    Ok(ReceiptView::in_space(&space, terms.keep(&space, receipt).await?))
+}
+
+/// `PATCH /v1/memories/{id}`
+pub(crate) async fn patch(
+    InSpace(space): InSpace,
+    MemoryId(id): MemoryId,
+    terms: Terms,
+    RawJson(body, bytes): RawJson<PatchBody>,
+) -> Result<ReceiptView, Problem> {
+    let options = terms.options(&space, Some(&id), &bytes)?;
+    let receipt = space.patch(&id, &body.into_patch()?, &options).await?;
+    Ok(ReceiptView::in_space(&space, terms.keep(&space, receipt).await?))
 }
 
 /// `DELETE /v1/memories/{id}`
-pub(crate) async fn delete(Ready(service): Ready, MemoryId(id): MemoryId) -> Result<ReceiptView, Problem> {
-    Ok(service.forget(id).await?.into())
+pub(crate) async fn delete(
+    InSpace(space): InSpace,
+    MemoryId(id): MemoryId,
+    terms: Terms,
+) -> Result<ReceiptView, Problem> {
+    let options = terms.options(&space, Some(&id), &[])?;
+    let receipt = space.forget(id, options).await?;
+    Ok(ReceiptView::in_space(&space, terms.keep(&space, receipt).await?))
 }
 
 /// Parameters of `GET /v1/memories/{id}`.
@@ -58,21 +85,22 @@ enum Include {
 
 /// `GET /v1/memories/{id}`
 pub(crate) async fn get(
-    Ready(service): Ready,
+    InSpace(space): InSpace,
     MemoryId(id): MemoryId,
     Params(params): Params<GetParams>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let not_found = || Problem::new(Code::NotFound, format!("there is no memory with the id {id:?}"));
-    match params.include {
-        None => {
-            let memory = service.get(&id).ok_or_else(not_found)?;
-            Ok(Json(MemoryView::from(&*memory)).into_response())
-        }
-        Some(Include::Embedding) => {
-            let (memory, embedding) = service.get_with_embedding(&id).ok_or_else(not_found)?;
-            Ok(Json(MemoryView::from(&*memory).with_embedding(embedding.as_ref())).into_response())
-        }
+    let (memory, embedding) = match params.include {
+        None => (space.get(&id).ok_or_else(not_found)?, None),
+        Some(Include::Embedding) => space.get_with_embedding(&id).ok_or_else(not_found)?,
+    };
+    let tag = [(header::ETAG, etag(memory.lsn()))];
+    if has_version(&headers, memory.lsn()) && params.include.is_none() {
+        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
     }
+    let view = MemoryView::from(&*memory).with_embedding(embedding.as_ref());
+    Ok((tag, Json(view)).into_response())
 }
 
 /// Parameters of `GET /v1/memories`.
@@ -83,6 +111,8 @@ pub(crate) struct ListParams {
     cursor: Option<String>,
     from: Option<String>,
     to: Option<String>,
+    /// JSON, as in a recall.
+    filter: Option<String>,
 }
 
 /// A page of memories, and how to get the next one.
@@ -94,16 +124,18 @@ struct PageView<'a> {
 
 /// `GET /v1/memories`
 pub(crate) async fn list(
-    Ready(service): Ready,
+    InSpace(space): InSpace,
     Params(params): Params<ListParams>,
 ) -> Result<Response, Problem> {
-    let page = service.list(&ListQuery {
+    let filter = params.filter.as_deref().map(FilterField::parse).transpose()?.unwrap_or_default();
+    let query = ListQuery {
         limit: params.limit.unwrap_or(LIST_LIMIT_DEFAULT),
         after: params.cursor.as_deref().map(cursor::decode).transpose()?,
         from: params.from.as_deref().map(|from| time("from", from)).transpose()?,
         before: params.to.as_deref().map(|to| time("to", to)).transpose()?,
-        ..ListQuery::default()
-    })?;
+        filter: filter.into_filter()?,
+    };
+    let page = space.list(query).await?;
     let page = within(PAGE_BYTES_MAX, page);
     let view = PageView {
         memories: page.memories.iter().map(|memory| MemoryView::from(&**memory)).collect(),

@@ -6,13 +6,17 @@
 
 mod batch;
 mod body;
+mod changes;
 mod code;
 mod cursor;
+mod delete_many;
 mod dto;
 mod embedding_field;
+mod export;
 mod extract;
 mod filter;
 mod health;
+mod import;
 mod json;
 mod layers;
 mod memories;
@@ -22,8 +26,11 @@ mod recall;
 mod refusal;
 mod router;
 mod snapshot;
+mod spaces;
 mod state;
 mod status;
+mod stream;
+mod terms;
 
 use std::{
     io,

@@ -50,6 +50,16 @@ impl Problem {
         Self { retry_after_s: Some(seconds), ..self }
     }
 
+    /// With another detail.
+    pub(crate) fn with_detail(self, detail: String) -> Self {
+        Self { detail, ..self }
+    }
+
+    /// Whether the request itself is wrong, and not what it met.
+    pub(crate) fn is_of_the_client(&self) -> bool {
+        self.status.is_client_error()
+    }
+
     #[cfg(test)]
     pub(crate) fn code(&self) -> Code {
         self.code

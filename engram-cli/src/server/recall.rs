@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     dto::EpisodeView,
     embedding_field::EmbeddingField,
-    extract::{JsonBody, Ready},
+    extract::{InSpace, JsonBody},
     filter::FilterField,
     problem::{Code, Problem},
 };
@@ -89,15 +89,15 @@ struct HitExplanation {
 
 /// `POST /v1/recall`
 pub(crate) async fn post(
-    Ready(service): Ready,
+    InSpace(space): InSpace,
     JsonBody(body): JsonBody<RecallBody>,
 ) -> Result<Response, Problem> {
     let (min_lsn, explain) = (body.min_lsn.map(Lsn::new), body.explain == Some(true));
     let query = body.into_query()?;
     if let Some(lsn) = min_lsn {
-        service.wait_for(lsn, MIN_LSN_WAIT_MAX).await?;
+        space.service().wait_for(lsn, MIN_LSN_WAIT_MAX).await?;
     }
-    let recall = service.recall(query).await?;
+    let recall = space.recall(query).await?;
     Ok(Json(RecallView::new(&recall, explain)).into_response())
 }
 

@@ -26,6 +26,15 @@ impl From<StoreError> for Problem {
             StoreError::Query { .. } => Code::InvalidQuery,
             StoreError::NotYet { .. } => Code::LsnNotReached,
             StoreError::NotFound { .. } => Code::NotFound,
+            StoreError::SpaceNotFound { .. } => Code::SpaceNotFound,
+            StoreError::Space { .. } => Code::InvalidSpace,
+            StoreError::VersionMismatch { .. } => Code::VersionMismatch,
+            StoreError::RequestKey { .. } => Code::InvalidHeader,
+            StoreError::RequestKeyReused { .. } => Code::RequestKeyReused,
+            StoreError::RequestInFlight { .. } => {
+                return Self::new(Code::RequestInFlight, error.to_string()).retry_after_s(1);
+            }
+            StoreError::ChangesGone { .. } => Code::ChangesGone,
             StoreError::CapacityReached { .. } => Code::CapacityReached,
             StoreError::MemoryLimitReached { .. } => Code::MemoryLimitReached,
             StoreError::Storage(error) => return of_storage(error),
@@ -84,6 +93,17 @@ mod tests {
                 Code::LsnNotReached,
                 504,
             ),
+            (StoreError::SpaceNotFound { space: "a".to_owned() }, Code::SpaceNotFound, 404),
+            (StoreError::Space { reason: String::new() }, Code::InvalidSpace, 422),
+            (
+                StoreError::VersionMismatch { id: "a".to_owned(), expected: Lsn::FIRST, actual: Lsn::ZERO },
+                Code::VersionMismatch,
+                412,
+            ),
+            (StoreError::RequestKey { reason: String::new() }, Code::InvalidHeader, 422),
+            (StoreError::RequestKeyReused { key: "a".to_owned() }, Code::RequestKeyReused, 422),
+            (StoreError::RequestInFlight { key: "a".to_owned() }, Code::RequestInFlight, 409),
+            (StoreError::ChangesGone { after: Lsn::ZERO, oldest: Lsn::FIRST }, Code::ChangesGone, 410),
             (StoreError::CapacityReached { space: None, capacity: 1, count: 2 }, Code::CapacityReached, 507),
             (StoreError::MemoryLimitReached { limit: 1, bytes: 2 }, Code::MemoryLimitReached, 507),
             (StoreError::Setting { reason: String::new() }, Code::Internal, 500),

@@ -6,7 +6,7 @@ use axum::{
     Router,
     http::{Method, Uri},
     middleware::from_fn_with_state,
-    routing::{get, post},
+    routing::{MethodRouter, delete, get, post},
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -15,13 +15,13 @@ use tower_http::{
 use tracing::Level;
 
 use super::{
-    batch,
+    batch, changes, delete_many, export,
     extract::Ready,
-    health,
-    layers::{BATCH_TIME_MAX, REQUEST_TIME_MAX, SNAPSHOT_TIME_MAX, answer_panic, limit_time, measure},
+    health, import,
+    layers::{BATCH_TIME_MAX, LONG_TIME_MAX, REQUEST_TIME_MAX, answer_panic, limit_time, measure},
     memories, metrics,
     problem::{Code, Problem},
-    recall, snapshot,
+    recall, snapshot, spaces,
     state::App,
     status,
 };
@@ -29,29 +29,52 @@ use super::{
 /// All of the HTTP interface. A further way in (MCP, say) is merged in here; what concerns all requests
 /// (authentication, say) is a layer here.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let memory = get(memories::get).put(memories::put).delete(memories::delete);
-    let single = Router::new()
+    let of_server = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::get))
         .route("/v1/status", get(status::get))
-        .route("/v1/memories", get(memories::list).post(memories::post))
-        .route("/v1/memories/{id}", memory.clone())
-        .route("/v1/recall", post(recall::post));
+        .route("/v1/spaces", get(spaces::list))
+        .route("/v1/spaces/{space}", get(spaces::get).put(spaces::put).delete(spaces::delete));
+    let single = of_server.merge(in_each_space(&[
+        ("/memories", get(memories::list).post(memories::post)),
+        ("/memories/{id}", memory()),
+        ("/recall", post(recall::post)),
+        ("/changes", get(changes::get)),
+        ("/export", get(export::get)),
+    ]));
     // "batch" is an id like any other, too: what has it is read and written where batches are posted.
-    let batch = Router::new().route("/v1/memories/batch", memory.post(batch::post));
-    let snapshots = Router::new().route("/v1/snapshot", post(snapshot::post));
+    let batch = in_each_space(&[
+        ("/memories/batch", memory().post(batch::post)),
+        ("/memories", delete(delete_many::delete)),
+    ]);
+    let long = Router::new()
+        .route("/v1/snapshot", post(snapshot::post))
+        .merge(in_each_space(&[("/import", post(import::post))]));
     let limited =
         |routes: Router<Arc<App>>, time_max: Duration| routes.layer(from_fn_with_state(time_max, limit_time));
     limited(single, REQUEST_TIME_MAX)
         .merge(limited(batch, BATCH_TIME_MAX))
-        .merge(limited(snapshots, SNAPSHOT_TIME_MAX))
+        .merge(limited(long, LONG_TIME_MAX))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
         .layer(from_fn_with_state(Arc::clone(app), measure))
         .with_state(Arc::clone(app))
+}
+
+/// What is done with one memory.
+fn memory() -> MethodRouter<Arc<App>> {
+    get(memories::get).put(memories::put).patch(memories::patch).delete(memories::delete)
+}
+
+/// The routes of the space that is always there, and of every other.
+fn in_each_space(routes: &[(&str, MethodRouter<Arc<App>>)]) -> Router<Arc<App>> {
+    routes.iter().fold(Router::new(), |all, (path, methods)| {
+        let all = all.route(&format!("/v1{path}"), methods.clone());
+        all.route(&format!("/v1/spaces/{{space}}{path}"), methods.clone())
+    })
 }
 
 async fn no_route(_: Ready, uri: Uri) -> Problem {

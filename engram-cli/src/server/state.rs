@@ -9,7 +9,7 @@ use engram_core::{
     StorageError,
     storage::{FailureHook, RecoveryProgress},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::metrics::Metrics;
 use crate::{config::StartConfig, count::count, service::MemoryService};
@@ -25,6 +25,7 @@ pub(crate) struct App {
     pub(crate) log_failure: LogFailureNotice,
     pub(crate) metrics: Metrics,
     service: Arc<OnceLock<MemoryService>>,
+    stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -37,6 +38,21 @@ impl App {
             log_failure: LogFailureNotice::default(),
             metrics: Metrics::new(Arc::clone(&service)),
             service,
+            stopping: watch::Sender::new(false),
+        }
+    }
+
+    /// From now on answers that would go on for ever come to an end.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Returns when the server is stopping.
+    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopping = self.stopping.subscribe();
+        async move {
+            // It fails only when the server is gone.
+            drop(stopping.wait_for(|stopping| *stopping).await);
         }
     }
 

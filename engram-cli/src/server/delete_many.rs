@@ -1,0 +1,98 @@
+//! Forgetting all memories that a filter accepts.
+
+use axum::Json;
+use engram_core::{Cursor, ListQuery, StoreError, WriteOptions, limits::LIST_LIMIT_MAX};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    extract::{InSpace, JsonBody},
+    filter::FilterField,
+    problem::{Code, Problem},
+    terms::Terms,
+};
+
+/// Ids in the answer.
+const IDS_SHOWN_MAX: usize = 100;
+
+/// Which memories are to go.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a JSON object")]
+pub(crate) struct DeleteBody {
+    filter: Option<FilterField>,
+    /// All of them; without a filter this must be said.
+    all: Option<bool>,
+    dry_run: Option<bool>,
+}
+
+/// What has gone, or would.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeletedView {
+    dry_run: bool,
+    /// Memories that the filter accepts.
+    matched: usize,
+    deleted: usize,
+    /// Memories that were changed, or deleted by somebody else, since they were found: they are left as they are.
+    changed: usize,
+    /// The first hundred of those that matched.
+    ids: Vec<String>,
+    /// The last of the changes.
+    lsn: Option<u64>,
+}
+
+/// `DELETE /v1/memories`
+pub(crate) async fn delete(
+    InSpace(space): InSpace,
+    terms: Terms,
+    JsonBody(body): JsonBody<DeleteBody>,
+) -> Result<Json<DeletedView>, Problem> {
+    let terms = terms.without_version()?;
+    if terms.has_key() {
+        let detail = "idempotency-key: expected none, since what matches is looked up anew each time";
+        return Err(Problem::new(Code::InvalidHeader, detail));
+    }
+    let filter = match (body.filter, body.all) {
+        (Some(filter), None | Some(false)) => filter.into_filter()?,
+        (None, Some(true)) => FilterField::default().into_filter()?,
+        _ => {
+            let detail = "expected a filter, or \"all\": true to forget all memories of the space";
+            return Err(Problem::new(Code::InvalidFilter, detail));
+        }
+    };
+    if filter.condition.is_none() && body.all != Some(true) {
+        let detail = "filter: expected a condition; to forget all memories of the space say \"all\": true";
+        return Err(Problem::new(Code::InvalidFilter, detail));
+    }
+    let dry_run = body.dry_run == Some(true);
+    let mut view = DeletedView { dry_run, matched: 0, deleted: 0, changed: 0, ids: Vec::new(), lsn: None };
+    let mut query = ListQuery { limit: LIST_LIMIT_MAX, filter, ..ListQuery::default() };
+    loop {
+        let page = space.list(query.clone()).await?;
+        let shown = IDS_SHOWN_MAX.saturating_sub(view.ids.len());
+        view.ids.extend(page.memories.iter().take(shown).map(|memory| memory.id().to_owned()));
+        view.matched += page.memories.len();
+        if !dry_run {
+            let of_version = |lsn| WriteOptions { expected: Some(lsn), ..WriteOptions::default() };
+            let found = page.memories.iter().map(|it| (it.id().to_owned(), of_version(it.lsn()))).collect();
+            for answer in space.forget_all(found).await? {
+                match answer {
+                    Ok(receipt) => {
+                        view.deleted += 1;
+                        view.lsn = view.lsn.max(Some(receipt.lsn.get()));
+                    }
+                    Err(StoreError::NotFound { .. } | StoreError::VersionMismatch { .. }) => {
+                        view.changed += 1;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        match page.next {
+            Some(Cursor { when_us, id }) => query.after = Some(Cursor { when_us, id }),
+            None => break,
+        }
+    }
+    if view.deleted > 0 {
+        terms.sync(&space).await?;
+    }
+    Ok(Json(view))
+}

@@ -1,0 +1,186 @@
+//! Memories without end: a line each, read, stored and answered in one request. What breaks off goes on at the line that is
+//! told.
+
+use axum::{Json, extract::Request};
+use engram_core::{Episode, Outcome, Receipt, WriteOptions};
+use http_body_util::BodyExt as _;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+
+use super::{
+    body::STALL_TIME_MAX,
+    dto::MemoryBody,
+    extract::{InSpace, Params, media_type, unsupported},
+    json::parse_object,
+    problem::{Code, Problem},
+    stream::NDJSON,
+    terms::Terms,
+};
+use crate::service::SpaceService;
+
+/// Bytes of a line.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// What is stored together.
+const CHUNK_LINES: usize = 1_000;
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Refused lines that are told.
+const REFUSED_SHOWN_MAX: usize = 100;
+
+/// Parameters of `POST /v1/import`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ImportParams {
+    /// The first line that is looked at, counted from 1: those before were stored by a request before.
+    from_line: Option<u64>,
+}
+
+/// What became of the lines.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct ImportView {
+    /// Lines with something in them, from the first that was looked at.
+    lines: u64,
+    created: u64,
+    updated: u64,
+    /// The same was there already.
+    unchanged: u64,
+    refused: u64,
+    /// The first hundred of those.
+    errors: Vec<Refused>,
+    /// The last change.
+    lsn: u64,
+}
+
+/// A line that was refused.
+#[derive(Debug, Serialize)]
+struct Refused {
+    line: u64,
+    error: Problem,
+}
+
+/// Lines that are stored together.
+type Chunk = Vec<(u64, Vec<u8>)>;
+
+/// `POST /v1/import`
+pub(crate) async fn post(
+    InSpace(space): InSpace,
+    Params(params): Params<ImportParams>,
+    terms: Terms,
+    request: Request,
+) -> Result<Json<ImportView>, Problem> {
+    let terms = terms.without_version()?;
+    let media_type = media_type(request.headers());
+    if ![NDJSON, "application/ndjson", "application/jsonl"].contains(&&*media_type) {
+        return Err(unsupported(&media_type, NDJSON).suggest(
+            "Send a memory a line; with curl: -H 'content-type: application/x-ndjson' --data-binary @FILE (or -T FILE).",
+        ));
+    }
+    let mut import =
+        Import { space, view: ImportView::default(), from: params.from_line.unwrap_or(1), line: 1 };
+    let mut body = request.into_body();
+    let (mut rest, mut chunk, mut bytes) = (Vec::new(), Chunk::new(), 0);
+    loop {
+        let frame = timeout(STALL_TIME_MAX, body.frame()).await.map_err(|_| {
+            import.broken_off(Code::BodyTimeout, &format!("nothing came for {} s", STALL_TIME_MAX.as_secs()))
+        })?;
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|e| import.broken_off(Code::InvalidRequest, &e.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            rest.extend_from_slice(piece);
+            if rest.len() > LINE_BYTES_MAX {
+                let reason = format!("the line has more than {LINE_BYTES_MAX} bytes");
+                return Err(import.broken_off(Code::BodyTooLarge, &reason));
+            }
+            if piece.ends_with(b"\n") {
+                bytes += rest.len();
+                import.take(&mut chunk, std::mem::take(&mut rest));
+            }
+            if chunk.len() >= CHUNK_LINES || bytes >= CHUNK_BYTES {
+                import.store(std::mem::take(&mut chunk)).await?;
+                bytes = 0;
+            }
+        }
+    }
+    import.take(&mut chunk, rest);
+    import.store(chunk).await?;
+    terms.sync(&import.space).await?;
+    Ok(Json(import.view))
+}
+
+struct Import {
+    space: SpaceService,
+    view: ImportView,
+    from: u64,
+    /// The line that comes next.
+    line: u64,
+}
+
+impl Import {
+    fn take(&mut self, chunk: &mut Chunk, line: Vec<u8>) {
+        if self.line >= self.from && !line.trim_ascii().is_empty() {
+            self.view.lines += 1;
+            chunk.push((self.line, line));
+        }
+        self.line += 1;
+    }
+
+    async fn store(&mut self, chunk: Chunk) -> Result<(), Problem> {
+        let Some(first) = chunk.first().map(|(line, _)| *line) else { return Ok(()) };
+        let turn = self.space.service().batch_turn().await;
+        let episodes = move || {
+            let read = |(line, text): (u64, Vec<u8>)| {
+                (line, episode(&text).map(|episode| (episode, WriteOptions::default())))
+            };
+            Ok::<_, Problem>(chunk.into_iter().map(read).collect::<Vec<_>>())
+        };
+        for (line, answer) in self.space.remember_all(turn, episodes).await? {
+            match answer {
+                Ok(Receipt { outcome, lsn, .. }) => {
+                    match outcome {
+                        Outcome::Created => self.view.created += 1,
+                        Outcome::Updated => self.view.updated += 1,
+                        Outcome::Unchanged | Outcome::Deleted => self.view.unchanged += 1,
+                    }
+                    self.view.lsn = self.view.lsn.max(lsn.get());
+                }
+                // What is wrong with one line is its own affair; what is wrong with the store is that of all.
+                Err(error) if error.is_of_the_client() => {
+                    self.view.refused += 1;
+                    if self.view.errors.len() < REFUSED_SHOWN_MAX {
+                        self.view.errors.push(Refused { line, error });
+                    }
+                }
+                Err(error) => {
+                    let detail = format!("{}; all lines before {first} are stored", error.detail());
+                    return Err(error.with_detail(detail).suggest(format!(
+                        "Remove the cause and send it again with ?from_line={first}: what is stored is not stored twice."
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn broken_off(&self, code: Code, reason: &str) -> Problem {
+        let line = self.line;
+        Problem::new(code, format!("expected lines to the end, but at line {line} {reason}")).suggest(format!(
+            "Send it again with ?from_line={}: some of the lines from there on may be stored already, and are not stored \
+             twice where they have an id.",
+            line.saturating_sub(CHUNK_LINES as u64).max(self.from)
+        ))
+    }
+}
+
+fn episode(line: &[u8]) -> Result<Episode, Problem> {
+    let body = parse_object::<MemoryBody>(line)?;
+    if body.id().is_some() {
+        return body.into_episode();
+    }
+    // The same line again is the same memory again.
+    let digest = Sha256::digest(line.trim_ascii());
+    let id = digest.iter().take(16).fold("import-".to_owned(), |id, byte| id + &format!("{byte:02x}"));
+    body.with_id(id)?.into_episode()
+}
