@@ -130,15 +130,14 @@ problems! {
         "Remove the cause and restart the server.";
     SERVICE_UNAVAILABLE LogFailed "log_failed"
         "The log has failed"
-        "Restart the server to recover. A write is safe to repeat only under the same id (and when): without an id it may \
-         be stored twice.";
+        "Restart the server to recover. A write is safe to repeat under the same Idempotency-Key, or the same id and when.";
     SERVICE_UNAVAILABLE ShuttingDown "shutting_down"
         "The server is stopping"
-        "Send it again when the server is back. A write is safe to repeat only under the same id (and when): without an \
-         id it may be stored twice.";
+        "Send it again when the server is back. A write is safe to repeat under the same Idempotency-Key, or the same id and \
+         when.";
     SERVICE_UNAVAILABLE Timeout "timeout"
         "The request took too long"
-        "Send it again. A write is safe to repeat only under the same id (and when): without an id it may be stored twice.";
+        "Send it again. A write is safe to repeat under the same Idempotency-Key, or the same id and when.";
     GATEWAY_TIMEOUT LsnNotReached "lsn_not_reached"
         "The change to be seen has not come"
         "Ask again if a receipt of this server has named that LSN; if not, leave min_lsn out.";
