@@ -1,10 +1,11 @@
 //! What a recovery has found or would find, as JSON: `GET /v1/status` and the operator's verbs say it in the same words.
 
 use engram_core::storage::{Damage, RecoveryReport, RejectedSnapshot, SnapshotDamage, SnapshotLoaded};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// What a start has found in the log.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RecoveryView {
     snapshot: Option<SnapshotView>,
     rejected_snapshots: Vec<RejectedView>,
@@ -27,7 +28,8 @@ pub(crate) struct RecoveryView {
 }
 
 /// The snapshot that the log was read on.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "LoadedSnapshotView")]
 struct SnapshotView {
     file: String,
     lsn: u64,
@@ -38,7 +40,7 @@ struct SnapshotView {
 }
 
 /// A damaged range of a snapshot.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SnapshotDamageView {
     file: String,
     offset: u64,
@@ -47,14 +49,14 @@ pub(crate) struct SnapshotDamageView {
 }
 
 /// A newer snapshot that could not be used.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RejectedView {
     file: String,
     reason: String,
 }
 
 /// A damaged range, and the records that it took.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DamageView {
     segment: u64,
     offset: u64,

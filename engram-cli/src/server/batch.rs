@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use engram_core::{Episode, WriteOptions};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -15,7 +16,7 @@ use super::{
     dto::{MemoryBody, ReceiptView},
     extract::{InSpace, is_json, media_type, unsupported},
     json::{TRAILING, json_problem, parse_object},
-    problem::{Code, Problem},
+    problem::{Code, Problem, ProblemView},
     terms::Terms,
 };
 
@@ -30,20 +31,22 @@ enum Format {
 }
 
 /// The answer to one item.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "BatchAnswer")]
 #[serde(untagged)]
-enum Answer {
+pub(crate) enum Answer {
     Stored(ReceiptView),
     Refused {
         #[serde(flatten)]
         place: Place,
+        #[schemars(with = "ProblemView")]
         error: Problem,
     },
 }
 
 /// Where in the batch an item is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-struct Place {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct Place {
     /// Counted from 0.
     item: usize,
     /// Of NDJSON, counted from 1, with the empty lines.

@@ -8,13 +8,14 @@ use axum::{
     response::Response,
 };
 use engram_core::{FeedEvent, FeedItem, Lsn, Memory};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::{
     dto::MemoryView,
     extract::{InSpace, Params},
-    problem::Problem,
+    problem::{Problem, ProblemView},
     state::App,
     stream::{self, Gone, Parts},
 };
@@ -27,7 +28,7 @@ const PART_CHANGES: usize = 256;
 const QUIET_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Parameters of `GET /v1/changes`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangesParams {
     /// The first change that is wanted; 1 unless it is said.
@@ -37,8 +38,8 @@ pub(crate) struct ChangesParams {
 }
 
 /// A change.
-#[derive(Debug, Serialize)]
-struct ChangeView<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ChangeView<'a> {
     lsn: u64,
     /// `stored`, `embedded`, `forgotten`, `space_configured`, `space_dropped`, or `none`: all changes up to here have
     /// come.
@@ -51,8 +52,9 @@ struct ChangeView<'a> {
 }
 
 /// An answer that ends before its time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ErrorView {
+    #[schemars(with = "ProblemView")]
     error: Problem,
 }
 

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use engram_core::{Cursor, ListQuery, StoreError, WriteOptions, limits::LIST_LIMIT_MAX};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
 const IDS_SHOWN_MAX: usize = 100;
 
 /// Which memories are to go.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct DeleteBody {
     filter: Option<FilterField>,
@@ -25,7 +26,7 @@ pub(crate) struct DeleteBody {
 }
 
 /// What has gone, or would.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct DeletedView {
     dry_run: bool,
     /// Memories that the filter accepts.

@@ -12,6 +12,7 @@ use engram_core::{
     Confidence, Durability, Embedding, Episode, Lsn, Memory, MemoryStore, MetaValue, Metadata, Outcome,
     Patch, Receipt,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
@@ -22,16 +23,47 @@ use super::{
 use crate::service::SpaceService;
 
 /// A memory to store.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct MemoryBody {
+    /// Made when there is none. No control characters.
+    #[schemars(length(min = 1, max = 256))]
     id: Option<String>,
+    /// What happened, in words.
+    #[schemars(length(min = 1, max = 262_144))]
     content: String,
+    /// When it happened, to the microsecond; now, if nothing is said.
+    #[schemars(extend("format" = "date-time"))]
     when: Option<String>,
     embedding: Option<EmbeddingField>,
+    /// How sure it is.
+    #[schemars(range(min = 0, max = 1))]
     confidence: Option<f32>,
+    #[schemars(schema_with = "metadata_schema")]
     metadata: Option<Metadata>,
+    /// When it ends by itself.
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
+}
+
+/// Up to 64 keys of up to 128 bytes, 64 KiB in all.
+fn metadata_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["object", "null"],
+        "maxProperties": 64,
+        "propertyNames": {"minLength": 1, "maxLength": 128},
+        "additionalProperties": {"type": ["string", "number", "boolean"]},
+    })
+}
+
+/// As above; a key whose value is null goes.
+fn metadata_patch_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["object", "null"],
+        "maxProperties": 64,
+        "propertyNames": {"minLength": 1, "maxLength": 128},
+        "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
+    })
 }
 
 impl MemoryBody {
@@ -67,17 +99,27 @@ impl MemoryBody {
 }
 
 /// What is to change of a memory (RFC 7396): what is not named stays, what is null goes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[expect(clippy::option_option, reason = "a field is not there, is null, or has a value")]
 pub(crate) struct PatchBody {
+    /// Takes the embedding away, unless there is one beside it.
+    #[schemars(length(min = 1, max = 262_144))]
     content: Option<String>,
+    #[schemars(extend("format" = "date-time"))]
     when: Option<String>,
+    /// Null takes it away.
     #[serde(default, deserialize_with = "named")]
+    #[schemars(with = "Option<EmbeddingField>")]
     embedding: Option<Option<EmbeddingField>>,
+    #[schemars(range(min = 0, max = 1))]
     confidence: Option<f32>,
+    /// Single keys; null takes one away.
+    #[schemars(schema_with = "metadata_patch_schema")]
     metadata: Option<BTreeMap<String, Option<MetaValue>>>,
+    /// Null takes it away.
     #[serde(default, deserialize_with = "named")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     expires_at: Option<Option<String>>,
 }
 
@@ -118,7 +160,7 @@ pub(crate) fn confidence(value: f32) -> Result<Confidence, Problem> {
 }
 
 /// The acknowledgement of a write.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ReceiptView {
     id: String,
     lsn: u64,
@@ -189,7 +231,7 @@ fn percent_encoded(id: &str) -> String {
 }
 
 /// A memory as it is read.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct MemoryView<'a> {
     #[serde(flatten)]
     what: EpisodeView<'a>,
@@ -218,12 +260,13 @@ impl<'a> MemoryView<'a> {
 }
 
 /// What every reader of a memory is told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct EpisodeView<'a> {
     id: &'a str,
     content: &'a str,
     when: String,
     confidence: f32,
+    #[schemars(schema_with = "metadata_schema")]
     metadata: &'a Metadata,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,

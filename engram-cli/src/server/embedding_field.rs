@@ -1,13 +1,14 @@
 //! An embedding in JSON: an array of numbers, or base64 of little-endian `f32`, which is half as long and six times
 //! as fast to read.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use engram_core::{DIMENSION_MAX, Embedding};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
     Deserialize, Deserializer,
     de::{self, SeqAccess, Visitor},
@@ -26,6 +27,22 @@ const BASE64_LEN_MAX: usize = BYTES_MAX.div_ceil(3) * 4;
 /// An embedding as it came: finite numbers, no more than a store could ever want.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct EmbeddingField(Vec<f32>);
+
+impl JsonSchema for EmbeddingField {
+    fn schema_name() -> Cow<'static, str> {
+        "Embedding".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "As many numbers as the store has dimensions: an array, or base64 of little-endian f32.",
+            "oneOf": [
+                {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": DIMENSION_MAX},
+                {"type": "string", "contentEncoding": "base64"},
+            ],
+        })
+    }
+}
 
 impl From<EmbeddingField> for Embedding {
     fn from(field: EmbeddingField) -> Self {

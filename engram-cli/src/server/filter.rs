@@ -3,7 +3,10 @@
 //! All keys of an object must hold. `id`, `when` and `confidence` are the memory's own, `AND`, `OR` and `NOT` join, and
 //! any other key is one of the metadata; `metadata.KEY` is, whatever the key.
 
+use std::borrow::Cow;
+
 use engram_core::{Condition, Field, Filter, MetaValue, Test};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 
@@ -18,6 +21,21 @@ const TESTS: &str = "eq, ne, gt, gte, lt, lte, in or contains";
 /// A filter as it came.
 #[derive(Debug, Default)]
 pub(crate) struct FilterField(Map<String, Value>);
+
+impl JsonSchema for FilterField {
+    fn schema_name() -> Cow<'static, str> {
+        "Filter".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "description": "Conditions on id, when, confidence and keys of the metadata, all of which must hold; AND, OR and \
+                            NOT join lists of such objects.",
+            "examples": [{"user": "ada", "when": {"gte": "2026-01-01T00:00:00Z"}}, {"OR": [{"a": 1}, {"b": {"gt": 2}}]}],
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for FilterField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -4,6 +4,7 @@
 use axum::{Json, extract::Request};
 use engram_core::{Episode, Outcome, Receipt, WriteOptions};
 use http_body_util::BodyExt as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
@@ -13,7 +14,7 @@ use super::{
     dto::MemoryBody,
     extract::{InSpace, Params, media_type, unsupported},
     json::parse_object,
-    problem::{Code, Problem},
+    problem::{Code, Problem, ProblemView},
     stream::NDJSON,
     terms::Terms,
 };
@@ -30,7 +31,7 @@ const CHUNK_BYTES: usize = 4 << 20;
 const REFUSED_SHOWN_MAX: usize = 100;
 
 /// Parameters of `POST /v1/import`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ImportParams {
     /// The first line that is looked at, counted from 1: those before were stored by a request before.
@@ -38,7 +39,7 @@ pub(crate) struct ImportParams {
 }
 
 /// What became of the lines.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct ImportView {
     /// Lines with something in them, from the first that was looked at.
     lines: u64,
@@ -54,9 +55,10 @@ pub(crate) struct ImportView {
 }
 
 /// A line that was refused.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Refused {
     line: u64,
+    #[schemars(with = "ProblemView")]
     error: Problem,
 }
 

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use engram_core::{Cursor, ListQuery, Page};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -70,14 +71,14 @@ pub(crate) async fn delete(
 }
 
 /// Parameters of `GET /v1/memories/{id}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GetParams {
     include: Option<Include>,
 }
 
 /// What is only told when it is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Include {
     Embedding,
@@ -104,7 +105,7 @@ pub(crate) async fn get(
 }
 
 /// Parameters of `GET /v1/memories`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ListParams {
     limit: Option<usize>,
@@ -116,8 +117,8 @@ pub(crate) struct ListParams {
 }
 
 /// A page of memories, and how to get the next one.
-#[derive(Debug, Serialize)]
-struct PageView<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct PageView<'a> {
     memories: Vec<MemoryView<'a>>,
     next_cursor: Option<String>,
 }

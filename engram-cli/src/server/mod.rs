@@ -21,6 +21,7 @@ mod json;
 mod layers;
 mod memories;
 mod metrics;
+mod openapi;
 mod problem;
 mod recall;
 mod refusal;

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub(crate) use super::code::Code;
@@ -76,19 +77,25 @@ impl Problem {
     }
 }
 
+/// A problem as it is written.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct ProblemView<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    /// Never changes its meaning: for a program to act on.
+    code: &'a str,
+    /// What was expected, and what came.
+    detail: &'a str,
+    /// What to do.
+    suggestion: &'a str,
+}
+
 impl Serialize for Problem {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            r#type: String,
-            title: &'a str,
-            status: u16,
-            code: &'a str,
-            detail: &'a str,
-            suggestion: &'a str,
-        }
         let Row { name, title, .. } = self.code.row();
-        let body = Body {
+        let body = ProblemView {
             r#type: format!("urn:engram:problem:{name}"),
             title,
             status: self.status.as_u16(),

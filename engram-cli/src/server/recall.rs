@@ -9,6 +9,7 @@ use axum::{
 use engram_core::{
     Embedding, Explanation, Filter, Lsn, Mode, Query, Recall, Route, limits::RECALL_LIMIT_MAX,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,21 +24,30 @@ use super::{
 const MIN_LSN_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// A question: by words, by an embedding, or by both.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct RecallBody {
     embedding: Option<EmbeddingField>,
+    /// Words.
+    #[schemars(length(max = 16_384))]
     query: Option<String>,
     mode: Option<ModeField>,
+    /// The most results.
+    #[schemars(range(min = 1, max = 1000))]
     limit: Option<usize>,
     filter: Option<FilterField>,
+    /// Halves a score for each such time since `when`.
+    #[schemars(regex(pattern = r"^[1-9][0-9]{0,8}[smhdw]$"))]
     recency_half_life: Option<String>,
+    /// A change that must be seen.
     min_lsn: Option<u64>,
+    /// Compares with every vector.
     exact: Option<bool>,
+    /// Says of each result where its score comes from.
     explain: Option<bool>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum ModeField {
     Auto,
@@ -47,8 +57,8 @@ enum ModeField {
 }
 
 /// What answers a question best, the best first.
-#[derive(Debug, Serialize)]
-struct RecallView<'a> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RecallView<'a> {
     results: Vec<HitView<'a>>,
     lsn: u64,
     complete: bool,
@@ -56,7 +66,7 @@ struct RecallView<'a> {
     explain: Option<RecallExplanation>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct HitView<'a> {
     #[serde(flatten)]
     what: EpisodeView<'a>,
@@ -66,7 +76,7 @@ struct HitView<'a> {
 }
 
 /// How the question was answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct RecallExplanation {
     mode: &'static str,
     /// How the nearest vectors were found: `exact`, `scan`, `ivf` or `hnsw`.
@@ -78,7 +88,7 @@ struct RecallExplanation {
 }
 
 /// Where the score comes from.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct HitExplanation {
     similarity: Option<f32>,
     vector_rank: Option<u32>,

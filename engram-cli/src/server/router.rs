@@ -19,7 +19,7 @@ use super::{
     extract::Ready,
     health, import,
     layers::{BATCH_TIME_MAX, LONG_TIME_MAX, REQUEST_TIME_MAX, answer_panic, limit_time, measure},
-    memories, metrics,
+    memories, metrics, openapi,
     problem::{Code, Problem},
     recall, snapshot, spaces,
     state::App,
@@ -33,6 +33,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::get))
+        .route("/openapi.json", get(openapi::json))
+        .route("/docs", get(openapi::page))
         .route("/v1/status", get(status::get))
         .route("/v1/spaces", get(spaces::list))
         .route("/v1/spaces/{space}", get(spaces::get).put(spaces::put).delete(spaces::delete));

@@ -2,12 +2,13 @@
 
 use axum::Json;
 use engram_core::storage::SnapshotReport;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{extract::Ready, problem::Problem};
 
 /// What a snapshot came to: the answer to `POST /v1/snapshot`, and what `engram snapshot --json` prints.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct SnapshotView {
     /// It holds what all records up to this one have come to.
     pub(crate) lsn: u64,

@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use engram_core::{Outcome, SpaceStatus};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,7 +16,7 @@ use super::{
 };
 
 /// A space as it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SpaceView {
     name: String,
     memories: usize,
@@ -43,15 +44,17 @@ impl From<SpaceStatus> for SpaceView {
 }
 
 /// All spaces.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct SpacesView {
     spaces: Vec<SpaceView>,
 }
 
 /// Properties of a space.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 pub(crate) struct SpaceBody {
+    /// The most memories that it takes, beside what all spaces take together.
+    #[schemars(range(min = 1))]
     capacity: Option<u64>,
 }
 

@@ -7,13 +7,14 @@ use engram_core::{
     IndexStatus, ModelIdentity, SnapshotStatus, StoreStatus, Writes, chrono::SecondsFormat,
     storage::MetricsSnapshot,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{extract::Ready, snapshot::SnapshotView, state::App};
 use crate::recovery_view::RecoveryView;
 
 /// The answer to `GET /v1/status`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct StatusView {
     version: &'static str,
     uptime_s: u64,
@@ -41,7 +42,7 @@ pub(crate) struct StatusView {
 }
 
 /// What finds the candidates of a recall by vector.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct IndexView {
     /// As it was set: `auto`, `scan`, `ivf` or `hnsw`.
     mode: String,
@@ -66,7 +67,7 @@ struct IndexView {
     training_ms: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct LogView {
     directory: String,
     fsync: String,
@@ -89,7 +90,7 @@ struct LogView {
 }
 
 /// What was done about snapshots since the start.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct SnapshotsView {
     /// The last one.
     last: Option<SnapshotView>,
@@ -113,7 +114,7 @@ impl From<&SnapshotStatus> for SnapshotsView {
 }
 
 /// A model of embeddings.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ModelView {
     name: String,
     document_prefix: String,

@@ -14,6 +14,9 @@ use crate::service::SpaceService;
 /// What makes a request safe to repeat.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// Bytes of a key. What tells the items of a batch apart comes behind it.
+const KEY_BYTES_MAX: usize = 200;
+
 /// What the change has to survive when it is answered.
 const DURABILITY: &str = "engram-durability";
 
@@ -70,6 +73,12 @@ impl Terms {
             }
         };
         let key = text(headers, IDEMPOTENCY_KEY)?.map(str::to_owned);
+        if let Some(key) = key.as_ref().filter(|key| key.is_empty() || key.len() > KEY_BYTES_MAX) {
+            let got = key.len();
+            return Err(invalid(format!(
+                "{IDEMPOTENCY_KEY}: expected 1 to {KEY_BYTES_MAX} bytes, got {got}"
+            )));
+        }
         Ok(Self { version, key, is_to_be_synced, request: format!("{method} {path}\n") })
     }
 
@@ -215,6 +224,7 @@ mod tests {
             (&[("if-match", "*"), ("if-none-match", "*")], "got both"),
             (&[("engram-durability", "ever")], "synced or written"),
             (&[("idempotency-key", "a"), ("idempotency-key", "b")], "several times"),
+            (&[("idempotency-key", "")], "1 to 200 bytes"),
         ] {
             let detail = terms(headers).unwrap_err();
             assert!(detail.contains(expected), "{detail}");
