@@ -11,7 +11,7 @@ mod random;
 mod simulation;
 
 use random::{count, seed};
-use simulation::{Crashes, cut_everywhere, live, live_weakly, play, rot, snapshot_on_a_bad_disk};
+use simulation::{Crashes, cut_everywhere, live, live_weakly, play, restore, rot, snapshot_on_a_bad_disk};
 
 /// Seeds that found a defect once; each is played by every part.
 const REGRESSIONS: [u64; 0] = [];
@@ -35,7 +35,7 @@ fn a_power_cut_at_every_operation_loses_nothing_acknowledged() {
 
 #[test]
 fn many_lives_with_failing_disks_lose_nothing_acknowledged() {
-    until_enough(40, live);
+    until_enough(35, live);
 }
 
 #[test]
@@ -46,6 +46,11 @@ fn the_weak_modes_lose_no_more_than_they_say() {
 #[test]
 fn a_snapshot_that_the_disk_spoils_takes_nothing_with_it() {
     until_enough(5, snapshot_on_a_bad_disk);
+}
+
+#[test]
+fn a_log_made_of_a_snapshot_has_all_of_it_or_is_none() {
+    until_enough(5, restore);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 
 use engram_core::storage::planted::{Defect, plant};
 use random::{count, seed};
-use simulation::{Crashes, cut_everywhere, live, live_weakly, rot, snapshot_on_a_bad_disk};
+use simulation::{Crashes, cut_everywhere, live, live_weakly, restore, rot, snapshot_on_a_bad_disk};
 
 /// A part of the simulation, and how often it has crashed.
 struct Part {
@@ -33,6 +33,7 @@ fn hunt(seed: u64, enough: u64) -> (u64, Option<String>) {
         part("rot", rot),
         part("weak lives", live_weakly),
         part("bad disks", snapshot_on_a_bad_disk),
+        part("restores", restore),
     ];
     let crashes = || parts.iter().map(|part| part.crashes.get()).sum::<u64>();
     for number in 0.. {

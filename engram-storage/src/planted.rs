@@ -38,6 +38,8 @@ pub enum Defect {
     SnapshotDirectoryNotSynced,
     /// What a snapshot stands for is removed without a look at what was written.
     SnapshotNotVerified,
+    /// A log is made of a snapshot without what is damaged in it.
+    RestoredInPart,
 }
 
 #[cfg(feature = "planted-defects")]
@@ -51,7 +53,7 @@ mod switch {
 
     impl Defect {
         /// All of them.
-        pub const ALL: [Self; 16] = [
+        pub const ALL: [Self; 17] = [
             Self::NoFsync,
             Self::AckBeforeWrite,
             Self::NoDirectorySync,
@@ -68,6 +70,7 @@ mod switch {
             Self::SnapshotNotSynced,
             Self::SnapshotDirectoryNotSynced,
             Self::SnapshotNotVerified,
+            Self::RestoredInPart,
         ];
     }
 

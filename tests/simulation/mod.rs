@@ -22,7 +22,7 @@ use engram_core::{
     storage::{WalOptions, disk::SimDisk},
 };
 pub(crate) use lives::{cut_everywhere, live, live_weakly};
-pub(crate) use rot::{rot, snapshot_on_a_bad_disk};
+pub(crate) use rot::{restore, rot, snapshot_on_a_bad_disk};
 
 /// How often the simulated power went, processes ended, or bytes rotted.
 #[derive(Debug, Default)]

@@ -1,8 +1,13 @@
 //! Logs whose bytes change while nobody looks.
 
+use std::sync::Arc;
+
 use engram_core::{
     Episode, FsyncMode, MemoryStore, StorageError, StoreError,
-    storage::disk::{SimDisk, SimFaults},
+    storage::{
+        SnapshotRestore,
+        disk::{Disk, SimDisk, SimFaults},
+    },
 };
 
 use super::{
@@ -97,6 +102,39 @@ pub(crate) fn snapshot_on_a_bad_disk(seed: u64, crashes: &Crashes) {
         let context = format!("snapshot on a bad disk, seed {seed}, round {round}");
         let store = open(&found, FsyncMode::PerWrite).unwrap_or_else(|error| panic!("{context}: {error}"));
         assert!(contents(&store) == written, "{context}: {}", store.status().recovery.unwrap());
+    }
+}
+
+/// A snapshot, whole or with a bit flipped, of which a log is made, on a disk whose power may go meanwhile. It becomes a log
+/// with all that was stored, or none.
+pub(crate) fn restore(seed: u64, crashes: &Crashes) {
+    let mut random = Random::new(seed);
+    let disk = SimDisk::new(seed);
+    let store = stored(&disk, &mut random);
+    store.snapshot().unwrap();
+    let written = contents(&store);
+    let name = disk.file_names().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
+    let whole = disk.read(&name).unwrap();
+    for round in 0..8 {
+        let mut bytes = whole.clone();
+        let is_rotten = random.below(2) == 0;
+        if is_rotten {
+            let at = random.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << random.below(8);
+        }
+        let (from, to) = (SimDisk::new(seed), SimDisk::new(seed ^ round));
+        from.plant("backup", bytes);
+        to.power_off_after(random.below(60));
+        let on: Arc<dyn Disk> = Arc::new(to.clone());
+        let restored = SnapshotRestore::on(Arc::new(from), "backup".to_owned()).and_then(|it| it.run(&on));
+        to.crash(random.below(u64::MAX));
+        crashes.add();
+        let context = format!("restore of seed {seed}, round {round}, rotten: {is_rotten}, {restored:?}");
+        match open(&to, FsyncMode::PerWrite) {
+            Ok(store) if restored.is_err() && store.count() == 0 => {} // nothing was there yet
+            Ok(store) => assert!(contents(&store) == written, "{context}: not what was stored"),
+            Err(error) => assert!(restored.is_err(), "{context}: {error}"),
+        }
     }
 }
 
