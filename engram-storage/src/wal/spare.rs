@@ -42,7 +42,8 @@ struct Shared {
 enum State {
     /// Nothing to do; also after a failure, since the writer does without.
     Idle,
-    Wanted(u64),
+    /// And what was made ready and is longer, to be removed: not by who writes the log, since it takes long.
+    Wanted(u64, Option<Filled>),
     Filling,
     Ready(Filled),
     Stopped,
@@ -59,24 +60,22 @@ impl Spare {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Asks for a file of so many zeros.
+    /// Asks for a file of so many zeros, instead of one that is ready and longer.
     pub(super) fn want(&self, bytes: u64) {
         let mut state = self.shared.lock();
-        if matches!(*state, State::Idle) {
-            *state = State::Wanted(bytes);
-            self.shared.changed.notify_all();
-        }
+        *state = match std::mem::replace(&mut *state, State::Idle) {
+            State::Idle => State::Wanted(bytes, None),
+            State::Ready(filled) if filled.bytes > bytes => State::Wanted(bytes, Some(filled)),
+            other => other,
+        };
+        self.shared.changed.notify_all();
     }
 
-    /// The file, when it is ready. One that is longer than that is removed instead.
+    /// The file, when it is ready and no longer than that.
     pub(super) fn take(&self, bytes_max: u64) -> Option<Filled> {
         let mut state = self.shared.lock();
         match std::mem::replace(&mut *state, State::Idle) {
             State::Ready(filled) if filled.bytes <= bytes_max => Some(filled),
-            State::Ready(_) => {
-                drop(self.shared.disk.remove(SPARE_NAME)); // as in Drop
-                None
-            }
             other => {
                 *state = other;
                 None
@@ -97,7 +96,7 @@ impl Drop for Spare {
             // A panic over there was logged by its thread; nothing of the log depends on it.
             drop(thread.join());
         }
-        if matches!(unused, State::Ready(_) | State::Filling) {
+        if matches!(unused, State::Ready(_) | State::Filling | State::Wanted(_, Some(_))) {
             // Best effort: a leftover counts for nothing, and the next start removes it.
             drop(self.shared.disk.remove(SPARE_NAME));
         }
@@ -108,17 +107,24 @@ impl Shared {
     fn run(&self) {
         loop {
             let mut state = self.lock();
-            let bytes = loop {
-                match *state {
-                    State::Wanted(bytes) => break bytes,
-                    State::Stopped => return,
-                    State::Idle | State::Filling | State::Ready(_) => {
+            let (bytes, longer) = loop {
+                match std::mem::replace(&mut *state, State::Filling) {
+                    State::Wanted(bytes, longer) => break (bytes, longer),
+                    State::Stopped => {
+                        *state = State::Stopped;
+                        return;
+                    }
+                    other => {
+                        *state = other;
                         state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                     }
                 }
             };
-            *state = State::Filling;
             drop(state);
+            if let Some(longer) = longer {
+                drop(self.disk.remove(SPARE_NAME)); // as in Drop
+                drop(longer);
+            }
             let filled = self.fill(bytes);
             let mut state = self.lock();
             if !matches!(*state, State::Filling) {

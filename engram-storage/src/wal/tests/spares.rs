@@ -76,6 +76,23 @@ fn a_spare_is_as_long_as_it_was_wanted() {
 }
 
 #[test]
+fn a_spare_that_is_too_long_gives_way_to_a_shorter_one() {
+    let disk = SimDisk::new(2);
+    let spare = spare::Spare::start(Arc::new(disk.clone())).unwrap();
+    let ready = |bytes| {
+        spare.want(bytes);
+        while !spare.is_ready() {
+            std::thread::yield_now();
+        }
+    };
+    ready(3 << 20);
+    assert!(spare.take(1 << 20).is_none() && spare.is_ready());
+    ready(64 << 10);
+    assert_eq!(spare.take(1 << 20).unwrap().bytes, 64 << 10);
+    assert_eq!(disk.read(segment::SPARE_NAME).unwrap().len(), 64 << 10);
+}
+
+#[test]
 fn a_segment_grows_to_twice_its_size_while_the_next_is_not_ready() {
     let disk = SimDisk::new(1);
     let metrics = Arc::new(StorageMetrics::new());
