@@ -1,4 +1,4 @@
-//! What a recall takes over 10,000 and 100,000 memories, by vector and by words, and what a store takes on top of
+//! What a recall takes over 10,000 and 100,000 memories, by vector, by words and by both, and what a store takes on top of
 //! its log.
 //!
 //! `cargo bench -p engram-core --bench recall`. Vectors of 768 dimensions in int8, ten results, one thread.
@@ -20,14 +20,17 @@ fn recall(c: &mut Criterion) {
     for memories in [10_000, 100_000] {
         let store = MemoryStore::new(memories);
         (0..memories).for_each(|n| drop(store.store(sample::episode(n)).unwrap()));
+        let words = "what did the user say of the meeting on monday";
         let episode = sample::episode(memories / 2);
         let (middle, vector) = (episode.when, sample::vector(7));
         let half = Filter { when_from: Some(middle), ..Filter::default() };
         let queries = [
             ("vector", Query::embedding(vector.clone())),
-            ("vector, filter of 50 %", Query::embedding(vector).filter(half)),
+            ("vector, filter of 50 %", Query::embedding(vector.clone()).filter(half)),
             ("words, rare", Query::words((memories / 3).to_string())),
-            ("words, common", Query::words("what did the user say of the meeting on monday")),
+            ("words, common", Query::words(words)),
+            ("both", Query::hybrid(words, vector.clone())),
+            ("both, exact", Query { exact: true, ..Query::hybrid(words, vector) }),
         ];
         for (name, query) in queries {
             group.bench_function(BenchmarkId::new(name, memories), |b| {

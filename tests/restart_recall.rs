@@ -121,8 +121,8 @@ fn after_a_kill_and_a_start_the_same_is_recalled_with_the_same_scores() {
     assert!(ask_all(&server, seed, true) == before_exact, "an exact recall differs");
     assert!(before.iter().all(|hits| hits.len() == 10));
     // Where vectors are found by their signs first, a few are missed; not the same ones before the signs were made. By words
-    // alone nothing is, among the ten best by meaning hardly anything. Both together rank 200 of each, of which the last
-    // by meaning may be others.
+    // alone nothing is, among the ten best by meaning hardly anything. Both together rank 200 of each: among so few memories
+    // so many of the nearest are found by comparing all.
     let mut different = [0; 3];
     for (number, _) in before.iter().zip(&after).enumerate().filter(|(_, (before, after))| before != after) {
         different[number % 3] += 1;
@@ -131,6 +131,6 @@ fn after_a_kill_and_a_start_the_same_is_recalled_with_the_same_scores() {
     println!(
         "of {QUESTIONS} answers, different are {by_words} by words, {by_meaning} by meaning, {by_both} by both"
     );
-    assert_eq!(by_words, 0);
-    assert!(by_meaning <= 3 && by_both <= 66, "{different:?}");
+    assert_eq!((by_words, by_both), (0, 0));
+    assert!(by_meaning <= 3, "{different:?}");
 }
