@@ -36,6 +36,7 @@ use crate::{
     payload::{Config, ForgetRecord, ReceiptRecord, Request, SpaceRecord, StoreRecord, Terms},
     prepared::Prepared,
     vector::{Checkpoints, StoredVector},
+    words::Tokens,
 };
 
 /// The space that is always there.
@@ -222,12 +223,12 @@ impl State {
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<Outcome, StoreError> {
-        let prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref())?;
-        self.apply_prepared(lsn, prepared)
+        let mut prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref(), None)?;
+        self.apply_prepared(lsn, &mut prepared)
     }
 
-    /// The same, of a record that was made ready before.
-    pub(crate) fn apply_prepared(&self, lsn: Lsn, prepared: Prepared) -> Result<Outcome, StoreError> {
+    /// The same, of a record that was made ready before. What is left of it is of no use but for its memory.
+    pub(crate) fn apply_prepared(&self, lsn: Lsn, prepared: &mut Prepared) -> Result<Outcome, StoreError> {
         self.apply_next(&mut self.applying(), lsn, prepared)
     }
 
@@ -239,9 +240,9 @@ impl State {
     ) -> Result<(Lsn, Outcome), StoreError> {
         let mut applying = self.applying();
         let lsn = self.applied_lsn().next();
-        let prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref())?;
+        let mut prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref(), None)?;
         self.volatile_from.fetch_min(lsn.get(), SeqCst);
-        Ok((lsn, self.apply_next(&mut applying, lsn, prepared)?))
+        Ok((lsn, self.apply_next(&mut applying, lsn, &mut prepared)?))
     }
 
     fn applying(&self) -> MutexGuard<'_, Option<Capture>> {
@@ -260,11 +261,11 @@ impl State {
         &self,
         capture: &mut Option<Capture>,
         lsn: Lsn,
-        prepared: Prepared,
+        prepared: &mut Prepared,
     ) -> Result<Outcome, StoreError> {
         let outcome = match prepared {
-            Prepared::Store { record, when, confidence, words } => {
-                self.apply_store(capture, lsn, record, (when, confidence), &words)
+            Prepared::Store { space, memory, vector, words, terms } => {
+                self.apply_store(capture, space, memory, (vector.as_ref(), words), terms)
             }
             Prepared::Forget(record) => self.apply_forget(capture, lsn, record),
             Prepared::Embed(record) => Ok(self.space(&record.space).map_or(Outcome::Unchanged, |space| {
@@ -276,16 +277,17 @@ impl State {
             })),
             Prepared::Receipt(record) => {
                 let ReceiptRecord { space, request, id, lsn: of, outcome } = record;
-                if let Some(space) = self.space(&space) {
-                    let outcome = Outcome::from_u8(outcome);
-                    let answered = Answered { request, id: Arc::from(id), lsn: of, outcome };
+                if let Some(space) = self.space(space) {
+                    let (request, id, outcome) =
+                        (request.clone(), Arc::from(id.as_str()), Outcome::from_u8(*outcome));
+                    let answered = Answered { request, id, lsn: *of, outcome };
                     space.requests().insert(lsn, answered);
                 }
                 Ok(Outcome::Unchanged)
             }
-            Prepared::Space(record) => Ok(self.apply_space(lsn, &record)),
-            Prepared::DropSpace { space } => Ok(self.apply_drop(lsn, &space)),
-            Prepared::Config(config) => Ok(self.apply_config(config)),
+            Prepared::Space(record) => Ok(self.apply_space(lsn, record)),
+            Prepared::DropSpace { space } => Ok(self.apply_drop(lsn, space)),
+            Prepared::Config(config) => Ok(self.apply_config(config.clone())),
             Prepared::Former => Ok(Outcome::Unchanged),
         };
         self.applied.set(lsn);
@@ -303,23 +305,23 @@ impl State {
     fn apply_store(
         &self,
         capture: &mut Option<Capture>,
-        lsn: Lsn,
-        mut record: StoreRecord,
-        whens: (DateTime<Utc>, Confidence),
-        words: &crate::words::Tokens,
+        space: &str,
+        memory: &mut Arc<Memory>,
+        vector_and_words: (Option<&StoredVector>, &Tokens),
+        terms: &mut Terms,
     ) -> Result<Outcome, StoreError> {
-        let Some(space) = self.space(&record.space) else {
-            return Err(StoreError::SpaceNotFound { space: record.space });
+        let Some(space) = self.space(space) else {
+            return Err(StoreError::SpaceNotFound { space: space.to_owned() });
         };
-        let before = space.entry(&record.id);
-        let Terms { expected, request } = std::mem::take(&mut record.terms);
-        check_expected(&record.id, expected, before.as_ref().map(|entry| &*entry.memory))?;
+        let before = space.entry(memory.id());
+        let Terms { expected, request } = std::mem::take(terms);
+        check_expected(memory.id(), expected, before.as_ref().map(|entry| &*entry.memory))?;
         if let Some(entry) = &before {
             keep(capture, &space, &entry.memory);
         }
-        let (memory, outcome) = space.apply_store(lsn, record, whens, words, before.as_ref());
-        note_answer(&space, lsn, request, &memory.id, outcome);
-        self.tell(lsn, &space, FeedEvent::Stored(Arc::clone(&memory.id)));
+        let outcome = space.apply_store(memory, vector_and_words, before.as_ref());
+        note_answer(&space, memory.lsn, request, &memory.id, outcome);
+        self.tell(memory.lsn, &space, FeedEvent::Stored(Arc::clone(&memory.id)));
         Ok(outcome)
     }
 
@@ -327,15 +329,18 @@ impl State {
         &self,
         capture: &mut Option<Capture>,
         lsn: Lsn,
-        record: ForgetRecord,
+        record: &mut ForgetRecord,
     ) -> Result<Outcome, StoreError> {
         let ForgetRecord { space, id, terms } = record;
-        let Some(space) = self.space(&space) else { return Err(StoreError::SpaceNotFound { space }) };
-        let Some(entry) = space.entry(&id) else { return Ok(Outcome::Unchanged) };
-        check_expected(&id, terms.expected, Some(&entry.memory))?;
+        let Some(space) = self.space(space) else {
+            return Err(StoreError::SpaceNotFound { space: space.clone() });
+        };
+        let Some(entry) = space.entry(id) else { return Ok(Outcome::Unchanged) };
+        let Terms { expected, request } = std::mem::take(terms);
+        check_expected(id, expected, Some(&entry.memory))?;
         keep(capture, &space, &entry.memory);
         space.apply_forget(&entry);
-        note_answer(&space, lsn, terms.request, &entry.memory.id, Outcome::Deleted);
+        note_answer(&space, lsn, request, &entry.memory.id, Outcome::Deleted);
         self.tell(lsn, &space, FeedEvent::Forgotten(Arc::clone(&entry.memory.id)));
         Ok(Outcome::Deleted)
     }

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use dashmap::DashMap;
+use foldhash::quality::RandomState;
 
 use crate::{Memory, vector::RowId, words::DocId};
 
@@ -13,7 +14,8 @@ use crate::{Memory, vector::RowId, words::DocId};
 /// would lock it up.
 #[derive(Default)]
 pub(super) struct HotMemories {
-    by_id: DashMap<Arc<str>, Entry>,
+    /// By a hash that is fast on short ids, and seeded at random: who chooses ids cannot choose those that collide.
+    by_id: DashMap<Arc<str>, Entry, RandomState>,
     count: AtomicUsize,
 }
 

@@ -17,11 +17,11 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    Confidence, Cursor, Embedding, Filter, IndexStatus, ListQuery, Memory, Mode, Outcome, Page, Query,
-    Recall, StoreError, footprint,
+    Cursor, Embedding, Filter, IndexStatus, ListQuery, Memory, Mode, Outcome, Page, Query, Recall,
+    StoreError, footprint,
     fusion::{Found, Recency, fuse},
     index::{IndexSettings, Route},
-    payload::{Config, StoreRecord},
+    payload::Config,
     store::InFlight,
     timeline::Timeline,
     vector::{RowId, StoredVector, VectorArena},
@@ -157,34 +157,27 @@ impl SpaceState {
 
     pub(super) fn apply_store(
         &self,
-        lsn: Lsn,
-        record: StoreRecord,
-        (when, confidence): (DateTime<Utc>, Confidence),
-        words: &Tokens,
+        memory: &mut Arc<Memory>,
+        (vector, words): (Option<&StoredVector>, &Tokens),
         before: Option<&Entry>,
-    ) -> (Arc<Memory>, Outcome) {
-        let memory = Arc::new(Memory {
-            id: before.map_or_else(|| Arc::from(record.id), |entry| Arc::clone(&entry.memory.id)),
-            lsn,
-            when,
-            content: record.content.into_boxed_str(),
-            confidence,
-            metadata: record.metadata,
-            expires_at: record.expires_us.and_then(DateTime::from_timestamp_micros),
-            has_embedding: record.vector.is_some(),
-        });
-        let row = self.put_vector(before.and_then(|entry| entry.row), record.vector.as_ref(), &memory);
-        let doc = self.put_words(before, words, &memory);
+    ) -> Outcome {
+        // An id is kept once for all versions; nobody else has this one yet.
+        if let (Some(entry), Some(memory)) = (before, Arc::get_mut(memory)) {
+            memory.id = Arc::clone(&entry.memory.id);
+        }
+        let memory = &*memory;
+        let row = self.put_vector(before.and_then(|entry| entry.row), vector, memory);
+        let doc = self.put_words(before, words, memory);
         if let Some(entry) = before {
             if entry.memory.when != memory.when {
                 self.timeline.remove(&entry.memory);
             }
             self.count_less(&entry.memory);
         }
-        self.count_more(&memory);
-        self.timeline.insert(Arc::clone(&memory));
-        self.insert(Entry { memory: Arc::clone(&memory), row, doc });
-        (memory, if before.is_some() { Outcome::Updated } else { Outcome::Created })
+        self.count_more(memory);
+        self.timeline.insert(Arc::clone(memory));
+        self.insert(Entry { memory: Arc::clone(memory), row, doc });
+        if before.is_some() { Outcome::Updated } else { Outcome::Created }
     }
 
     /// Gives a memory that has none its vector. It stays the same version.

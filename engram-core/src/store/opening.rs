@@ -215,7 +215,7 @@ pub(super) fn apply(
     entry_type: WalEntryType,
     payload: &[u8],
 ) -> Result<(), StoreError> {
-    let prepared = Prepared::of(lsn, entry_type, payload, &state.config())?;
-    drop(state.apply_prepared(lsn, prepared));
+    let mut prepared = Prepared::of(lsn, entry_type, payload, &state.config(), None)?;
+    drop(state.apply_prepared(lsn, &mut prepared));
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{
     panic::resume_unwind,
     sync::{
         Arc,
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, channel, sync_channel},
     },
     thread::{self, JoinHandle},
 };
@@ -29,15 +29,23 @@ pub(super) struct Replay {
     batch: Batch,
     /// Nothing when there can be no thread: then this one does it all.
     applying: Option<(SyncSender<Batch>, JoinHandle<()>)>,
+    /// What is left of batches that were applied. Its memory is used again, or given back by the thread that took it: two
+    /// of them at the allocator wait for each other.
+    given_back: Receiver<Batch>,
+    /// One of those.
+    applied: Batch,
 }
 
 impl Replay {
     pub(super) fn start(state: &Arc<State>) -> Self {
         let (sender, receiver) = sync_channel::<Batch>(BATCHES_MAX);
-        let applied = Arc::clone(state);
+        let (back, given_back) = channel();
+        let shared = Arc::clone(state);
         let work = move || {
-            for batch in receiver {
-                apply(&applied, batch);
+            for mut batch in receiver {
+                apply(&shared, &mut batch);
+                // Nobody is there to take it after an error over there: then it ends here.
+                drop(back.send(batch));
             }
         };
         let thread = thread::Builder::new().name("engram-replay".to_owned()).spawn(work);
@@ -50,6 +58,8 @@ impl Replay {
             config: state.config(),
             batch: Batch::new(),
             applying: applying.ok(),
+            given_back,
+            applied: Batch::new(),
         }
     }
 
@@ -63,7 +73,8 @@ impl Replay {
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<(), StoreError> {
-        let prepared = Prepared::of(lsn, entry_type, payload, &self.config)?;
+        let applied = self.applied.pop().map(|(_, applied)| applied);
+        let prepared = Prepared::of(lsn, entry_type, payload, &self.config, applied)?;
         if let Prepared::Config(config) = &prepared {
             self.config = config.clone();
         }
@@ -75,11 +86,14 @@ impl Replay {
     }
 
     fn hand_over(&mut self) {
-        let batch = std::mem::replace(&mut self.batch, Batch::with_capacity(BATCH_RECORDS));
+        // By now the one before is empty, and its room that of the next batch.
+        self.applied.clear();
+        let next = std::mem::replace(&mut self.applied, self.given_back.try_recv().unwrap_or_default());
+        let mut batch = std::mem::replace(&mut self.batch, next);
         match &self.applying {
             // It is gone only after a panic, which `finish` passes on.
             Some((sender, _)) => drop(sender.send(batch)),
-            None => apply(&self.state, batch),
+            None => apply(&self.state, &mut batch),
         }
     }
 
@@ -95,9 +109,9 @@ impl Replay {
     }
 }
 
-fn apply(state: &State, batch: Batch) {
+fn apply(state: &State, batch: &mut Batch) {
     for (lsn, prepared) in batch {
         // What its terms kept from happening then does not happen now.
-        drop(state.apply_prepared(lsn, prepared));
+        drop(state.apply_prepared(*lsn, prepared));
     }
 }

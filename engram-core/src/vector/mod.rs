@@ -21,9 +21,12 @@ mod status;
 mod tests;
 mod tuning;
 
+use std::sync::LazyLock;
+
 pub(crate) use arena::{RowId, VectorArena};
 pub(crate) use checkpoint::Checkpoints;
 
+use self::kernel::Kernel;
 use crate::embedding::{Embedding, EmbeddingError, NORM_MAX, NORM_MIN, Precision};
 
 /// The greatest code of an int8 vector; codes are symmetric, so the least is its negative.
@@ -155,7 +158,10 @@ fn check_norm(norm: f64) -> Result<(), EmbeddingError> {
 
 /// The dot product of the codes with themselves; up to `DIMENSION_MAX` of them it fits.
 fn squared_codes(codes: &[i8]) -> i32 {
-    codes.iter().map(|code| i32::from(*code) * i32::from(*code)).sum()
+    static KERNEL: LazyLock<Kernel> = LazyLock::new(Kernel::detect);
+    let mut square = [0];
+    KERNEL.dot_i8_rows(codes, codes, &mut square);
+    square[0]
 }
 
 /// The dot product of the numbers with themselves, added in eight sums, since one would wait for each

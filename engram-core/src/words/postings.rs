@@ -118,9 +118,13 @@ impl Postings {
             self.len += 1;
             return;
         };
-        let is_last =
-            block.entries.last().is_some_and(|[low, high, _]| u16::from_le_bytes([*low, *high]) < distance);
-        let found = if is_last { Err(block.entries.len()) } else { block.find(distance) };
+        let last = block.entries.last().map(|[low, high, _]| u16::from_le_bytes([*low, *high]));
+        let found = match last {
+            // A word of a new document, for the first time or once more.
+            Some(last) if last < distance => Err(block.entries.len()),
+            Some(last) if last == distance => Ok(block.entries.len() - 1),
+            _ => block.find(distance),
+        };
         match found {
             Ok(entry) => {
                 let occurrences = &mut block.entries[entry][2];

@@ -20,6 +20,9 @@ use super::{
 /// not grow the index without bound.
 pub(crate) const WORD_BYTES_MAX: usize = 64;
 
+/// Up to this size of a text the memory of its words is used again; that of a long one is given back.
+const USED_BYTES_MAX: usize = 4096;
+
 /// One for the process. Its seed is random, so that who stores texts cannot choose words that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
@@ -54,7 +57,12 @@ impl<'a> Word<'a> {
 impl Tokens {
     /// The words of a text that is stored. Of a script without spaces: each character, and each pair of neighbours.
     pub(crate) fn of(text: &str) -> Self {
-        Tokenizer::default().run(text)
+        Self::of_in(text, Self::default())
+    }
+
+    /// The same, in the memory that those of another text took.
+    pub(crate) fn of_in(text: &str, used: Self) -> Self {
+        Tokenizer { tokens: used.emptied(), ..Tokenizer::default() }.run(text)
     }
 
     /// The words of a question. Of a script without spaces: each pair, and a character that stands alone; single
@@ -72,6 +80,16 @@ impl Tokens {
     /// How long the text is, in words. What is found by its whole and by its parts counts by its parts.
     pub(crate) fn length(&self) -> u32 {
         self.length
+    }
+
+    fn emptied(mut self) -> Self {
+        if self.folded.capacity() > USED_BYTES_MAX {
+            return Self::default();
+        }
+        self.folded.clear();
+        self.words.clear();
+        self.length = 0;
+        self
     }
 
     fn text(&self, token: &Token) -> &str {
