@@ -3,7 +3,7 @@
 //!
 //! `cargo bench -p engram-core --bench snapshots`. Memories have about 120 characters and 768 dimensions in int8.
 //! `ENGRAM_BENCH_MEMORIES` says how many, as in `100000,1000000`; `ENGRAM_BENCH_UPDATES` how many updates (1000000).
-//! `ENGRAM_BENCH_ONLY=writes` measures writes alone.
+//! `ENGRAM_BENCH_ONLY=starts`, `=writes` or `=capture` measures these alone.
 
 #![expect(
     clippy::unwrap_used,
@@ -31,19 +31,30 @@ use files::read_all;
 use tempfile::TempDir;
 
 fn main() {
-    if env::var("ENGRAM_BENCH_ONLY").is_ok_and(|only| only == "writes") {
-        return writes();
+    let only = env::var("ENGRAM_BENCH_ONLY").unwrap_or_default();
+    if only.is_empty() || only == "starts" {
+        starts();
     }
+    if only.is_empty() || only == "writes" {
+        writes();
+    }
+    if only.is_empty() || only == "capture" {
+        capture();
+    }
+    if only.is_empty() {
+        updates(env::var("ENGRAM_BENCH_UPDATES").map_or(1_000_000, |updates| updates.parse().unwrap()));
+    }
+}
+
+fn starts() {
     let counts = env::var("ENGRAM_BENCH_MEMORIES").unwrap_or_else(|_| "100000".to_owned());
     println!(
-        "| memories | read from | bytes a memory | bare read | ready | first recall | memories/s | times a bare read | RAM a memory |"
+        "| memories | read from | bytes a memory | bare read | ready | first recall | memories/s | times a bare read | CPU µs a memory | RAM a memory |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for count in counts.split(',').map(|count| count.parse::<usize>().unwrap()) {
         recovery(count);
     }
-    writes();
-    updates(env::var("ENGRAM_BENCH_UPDATES").map_or(1_000_000, |updates| updates.parse().unwrap()));
 }
 
 fn recovery(count: usize) {
@@ -67,16 +78,17 @@ fn recovery(count: usize) {
 
 /// The best of three starts.
 fn start_of(count: usize, from: &str, directory: &Path) {
-    let (mut read, mut ready, mut recalled, mut ram) = (f64::MAX, f64::MAX, f64::MAX, 0);
+    let (mut read, mut ready, mut recalled, mut cpu, mut ram) = (f64::MAX, f64::MAX, f64::MAX, f64::MAX, 0);
     let bytes = read_all(directory);
     for _ in 0..3 {
         let began = Instant::now();
         read_all(directory);
         read = read.min(began.elapsed().as_secs_f64());
-        let before = resident();
+        let (before, cpu_before) = (resident(), cpu_seconds());
         let began = Instant::now();
         let store = MemoryStore::new(count).with_wal(directory, FsyncMode::PerBatch).unwrap();
         ready = ready.min(began.elapsed().as_secs_f64());
+        cpu = cpu.min(cpu_seconds() - cpu_before);
         let question = Query::embedding(sample::vector(7)).limit(1);
         assert_eq!(store.recall(&question).unwrap().hits[0].memory.id(), "memory-00000007");
         recalled = recalled.min(began.elapsed().as_secs_f64());
@@ -85,8 +97,9 @@ fn start_of(count: usize, from: &str, directory: &Path) {
     }
     let (each, rate) = (bytes as f64 / count as f64, count as f64 / ready);
     println!(
-        "| {count} | {from} | {each:.0} | {read:.3} s | {ready:.3} s | {recalled:.3} s | {rate:.0} | {:.1} | {} |",
+        "| {count} | {from} | {each:.0} | {read:.3} s | {ready:.3} s | {recalled:.3} s | {rate:.0} | {:.1} | {:.1} | {} |",
         ready / read,
+        cpu * 1e6 / count as f64,
         ram / count as u64
     );
 }
@@ -126,6 +139,41 @@ fn writes() {
         measure("while snapshots are taken", &|_| !is_done.load(Relaxed));
     });
     measure("alone", &|done| done < 10_000);
+}
+
+/// Memory beside what the memories take, while all of them are replaced as fast as the log takes it: without a snapshot, and
+/// with one under way, which has to keep what is replaced before its turn.
+fn capture() {
+    const MEMORIES: usize = 100_000;
+    let directory = directory();
+    let store = MemoryStore::new(MEMORIES).with_wal(directory.path(), FsyncMode::PerBatch).unwrap();
+    fill(&store, 0..MEMORIES);
+    for name in ["no snapshot", "a snapshot", "no snapshot", "a snapshot"] {
+        let before = resident();
+        let is_done = AtomicBool::new(false);
+        let began = Instant::now();
+        let (most, snapshot, updated) = thread::scope(|scope| {
+            let updates = scope.spawn(|| {
+                // From the last on: what the snapshot comes to last.
+                (0..MEMORIES / 500).rev().for_each(|n| fill(&store, 500 * n..500 * (n + 1)));
+                let took = began.elapsed();
+                is_done.store(true, Relaxed);
+                took
+            });
+            let snapshot = scope.spawn(|| (name == "a snapshot").then(|| store.snapshot().unwrap().took));
+            let mut most = 0;
+            while !is_done.load(Relaxed) || !snapshot.is_finished() {
+                most = most.max(resident());
+            }
+            (most, snapshot.join().unwrap(), updates.join().unwrap())
+        });
+        println!(
+            "{MEMORIES} updates beside {name}: {:.2} s, {} MB more at most{}",
+            updated.as_secs_f64(),
+            most.saturating_sub(before) >> 20,
+            snapshot.map_or(String::new(), |took| format!(", the snapshot {:.2} s", took.as_secs_f64()))
+        );
+    }
 }
 
 fn updates(updates: usize) {
@@ -190,6 +238,14 @@ fn resident() -> u64 {
     let told = fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = told.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or_default() * 4096
+}
+
+/// Time that all threads of the process have had on a core, in steps of 10 ms, where the system tells (Linux).
+fn cpu_seconds() -> f64 {
+    let told = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = told.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks = after_name.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    ticks.sum::<u64>() as f64 / 100.0
 }
 
 fn directory() -> TempDir {
