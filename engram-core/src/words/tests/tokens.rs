@@ -165,3 +165,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn words_in_the_memory_of_others_are_those_of_a_text_alone() {
+    let long = "a long text, ".repeat(1_000);
+    let mut used = Tokens::default();
+    for text in ["Tea at four", "", "state-of-the-art 東京都", &long, "tea"] {
+        used = Tokens::of_in(text, used);
+        let alone = Tokens::of(text);
+        assert!(used.words().eq(alone.words()), "{text}");
+        assert_eq!(used.length(), alone.length(), "{text}");
+    }
+}
