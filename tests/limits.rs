@@ -138,7 +138,7 @@ fn a_server_without_free_file_descriptors_goes_on_for_who_is_there() {
     // This client has a connection, and keeps it.
     server.post("/v1/memories", &json!({"id": "first", "content": "x"})).expect(201);
     let address = server.url.trim_start_matches("http://").to_owned();
-    // More than the server has files, and no more than wait in the system's queue.
+    // More than the server has files.
     let idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&address).unwrap()).collect();
     // Over several segments: the log still gets its files.
     for n in 0..40 {
@@ -148,6 +148,8 @@ fn a_server_without_free_file_descriptors_goes_on_for_who_is_there() {
     }
     drop(idle);
     let other = Client::of(server.url.clone());
+    let has_place = || other.try_get("/v1/status").is_some_and(|answer| answer.status == 200);
+    wait_until("there is a place for one more", has_place);
     other.post("/v1/memories", &json!({"id": "last", "content": "x"})).expect(201);
     server.kill();
     assert_eq!(Server::start(directory.path(), &["--recovery", "torn-tail"]).all_memories().len(), 42);

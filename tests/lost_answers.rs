@@ -95,7 +95,7 @@ fn a_write_that_is_repeated_until_it_is_answered_is_there_once() {
         let id = format!("m{n}");
         let body = json!({"content": format!("the memory {n}"), "when": "2026-03-01T09:30:00Z"}).to_string();
         let request = format!(
-            "PUT /v1/memories/{id} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+            "PUT /v1/memories/{id} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n\r\n{body}",
             body.len()
         );

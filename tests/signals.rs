@@ -63,7 +63,7 @@ fn a_second_signal_does_not_wait_for_who_never_ends() {
     server.post("/v1/memories", &json!({"id": "a", "content": "x"})).expect(201);
     // A request whose body does not come.
     let mut slow = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
-    slow.write_all(b"POST /v1/memories HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
+    slow.write_all(b"POST /v1/memories HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
         .unwrap();
     // It is in flight once another one, sent after it, is answered.
     server.get("/readyz").expect(200);

@@ -15,7 +15,9 @@ use engram_core::{FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
 
 use crate::{
     crashtest::CrashtestArgs,
+    keys::verb::KeyVerb,
     operator::{RecoverArgs, RepairArgs, RestoreArgs, SnapshotArgs, VerifyArgs, WalVerb},
+    server::HttpArgs,
 };
 
 /// A durable memory server for AI agents and applications.
@@ -95,6 +97,9 @@ pub(crate) enum Verb {
     Snapshot(SnapshotArgs),
     /// Make a new data directory from a snapshot.
     Restore(RestoreArgs),
+    /// Make, list and revoke the keys that clients need
+    #[command(subcommand)]
+    Key(KeyVerb),
     /// Kill a server under load, again and again, and check that nothing acknowledged is lost.
     Crashtest(CrashtestArgs),
 }
@@ -104,6 +109,7 @@ Examples:
   engram start
   engram start --data-dir /var/lib/engram --listen 127.0.0.1:8000
   engram start --fsync timer=50ms --log info,engram=debug
+  engram start --listen 0.0.0.0:7432 --tls-cert chain.pem --tls-key key.pem    # after `engram key create`
 
 Exit codes:
   0   stopped by SIGTERM or Ctrl-C, all acknowledged memories synced
@@ -114,7 +120,7 @@ Exit codes:
   73  the data directory cannot be made or used
   74  the log failed while running (under read-only and volatile: at the end), or its last sync did
   75  the data directory is in use by another process
-  78  a setting is wrong, or not the one that the store was made with";
+  78  a setting is wrong, or not the one that the store was made with; no key where one is needed";
 
 /// Flags of `engram start`. Each is an environment variable, too; a flag wins.
 #[derive(Debug, clap::Args)]
@@ -173,6 +179,9 @@ pub(crate) struct StartArgs {
     /// The share of what a scan finds that ivf and hnsw must find, too: above 0, up to 1
     #[arg(long, value_name = "SHARE", default_value_t, env = "ENGRAM_RECALL_TARGET")]
     pub(crate) recall_target: RecallTarget,
+
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
 
     /// What to log on stderr: error, warn, info, debug, trace, or by module (info,engram=debug)
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ENGRAM_LOG")]

@@ -78,7 +78,8 @@ fn with_settings(store: MemoryStore, config: &StartConfig) -> Result<MemoryStore
     store.with_snapshots(config.snapshots)?.with_index(config.index)?.with_recall_target(config.recall_target)
 }
 
-fn open_directory(path: &Path) -> Result<RealDisk, Failure> {
+/// A directory that is there when this returns; made when its parent exists.
+pub(crate) fn open_directory(path: &Path) -> Result<RealDisk, Failure> {
     RealDisk::create(path).map_err(|error| {
         let failure = |message| Failure::new(Exit::BadDirectory, message);
         let path = path.display();

@@ -15,6 +15,7 @@ use crate::{
     args::{StartArgs, WalFailurePolicy},
     exit::{Exit, Failure},
     memory,
+    server::HttpConfig,
 };
 
 /// The directory of the log, in the data directory.
@@ -44,6 +45,8 @@ pub(crate) struct StartConfig {
     pub(crate) precision: Option<Precision>,
     pub(crate) index: IndexMode,
     pub(crate) recall_target: RecallTarget,
+    /// Who may ask, and how much at once.
+    pub(crate) http: HttpConfig,
 }
 
 impl StartConfig {
@@ -72,6 +75,7 @@ impl StartConfig {
             precision: args.embedding_precision,
             index: args.index,
             recall_target: args.recall_target,
+            http: HttpConfig::from_args(args.http)?,
         };
         Ok((config, filter))
     }
@@ -117,7 +121,8 @@ fn absolute(data_dir: &Path) -> Result<PathBuf, Failure> {
         .map_err(|e| setting(format!("expected a data directory, got {:?}: {e}", data_dir.display())))
 }
 
-fn setting(message: String) -> Failure {
+/// A setting that is wrong.
+pub(crate) fn setting(message: String) -> Failure {
     Failure::new(Exit::Setting, message).help("`engram start --help` lists the settings and what they take")
 }
 

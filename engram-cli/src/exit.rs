@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     LogFailed = 74,
     /// Another process has the data directory: try again when it is gone.
     Locked = 75,
+    /// The server wants a key, or another one.
+    NotAllowed = 77,
     /// A setting is wrong, or is not the one that the store was made with.
     Setting = 78,
 }

@@ -8,17 +8,20 @@
 //!   ears and its voice, [`files`] and [`memory`] the room it has, [`count`] its grammar;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems;
+//! - [`keys`] are who may ask, and `engram key`; [`client`] is how the other verbs talk to a server;
 //! - [`operator`] is what an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot`, `restore`, and
 //!   [`recovery_view`] what they and the server say of a recovery;
 //! - [`crashtest`] is `engram crashtest`, which runs the server as a user would, and kills it.
 
 mod args;
 mod boot;
+mod client;
 mod config;
 mod count;
 mod crashtest;
 mod exit;
 mod files;
+mod keys;
 mod logging;
 mod memory;
 mod operator;
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Repair(args) => operator::repair(&args),
         Verb::Snapshot(args) => operator::snapshot(&args),
         Verb::Restore(args) => operator::restore(&args),
+        Verb::Key(verb) => keys::verb::run(verb),
         Verb::Crashtest(args) => crashtest::run(&args),
     };
     match outcome {

@@ -15,14 +15,15 @@ use crate::{
     boot,
     config::StartConfig,
     exit::{Exit, Failure},
-    files, logging,
-    server::{App, Server, router},
+    files,
+    keys::{secret::Secret, server::ServerKeys, verb::of_file},
+    logging,
+    server::{App, Server, acceptor, router},
     service::{MemoryService, off_the_runtime},
     signals::Signals,
 };
 
-/// Connections that are open at once, where as many files may be. Those that come then wait in the operating
-/// system's queue.
+/// Connections that are open at once, where as many files may be. Those that come then are told so.
 const CONNECTIONS_MAX: usize = 1_024;
 
 /// How long requests in flight may take after the wish to stop.
@@ -55,10 +56,14 @@ async fn serve(config: StartConfig) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     // First of all, so that nobody waits for a recovery to hear that the address is taken, and so that whoever asks
     // meanwhile hears that memories are on their way.
-    let (listener, address) = bind(&config).await?;
-    let app = Arc::new(App::new(config));
+    let addresses = config.addresses().await?;
+    let on_loopback = addresses.iter().all(|address| address.ip().is_loopback());
+    let keys = keys(&config, on_loopback)?;
+    let tls = config.http.tls.as_ref().map(acceptor).transpose()?;
+    let (listener, address) = bind(&config, &addresses).await?;
+    let app = Arc::new(App::new(config, keys, on_loopback));
     info!("opening {}; until then {address} answers 503", app.config.data_dir.display());
-    let server = Server::start(listener, router(&app), connections_max());
+    let server = Server::start(listener, router(&app), tls, connections_max());
 
     let opening = Arc::clone(&app);
     let store = tokio::select! {
@@ -70,10 +75,9 @@ async fn serve(config: StartConfig) -> Result<(), Failure> {
     };
     let service = MemoryService::new(Arc::new(store));
     app.ready(service.clone());
-    announce(&app, &service, &format!("http://{address}"));
-    if !address.ip().is_loopback() {
-        warn!("{address} can be reached from other machines, and there is no authentication yet");
-    }
+    let scheme = if app.config.http.tls.is_some() { "https" } else { "http" };
+    announce(&app, &service, &format!("{scheme}://{address}"));
+    warn_of_access(&app, address);
 
     let expiring = tokio::spawn(forget_expired(service.clone()));
     let outcome = run_until_stopped(&app, &mut signals).await;
@@ -109,9 +113,44 @@ fn connections_max() -> usize {
     usize::try_from(files::raise_limit() / 2).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
 }
 
-async fn bind(config: &StartConfig) -> Result<(TcpListener, SocketAddr), Failure> {
-    let addresses = config.addresses().await?;
-    let bound = TcpListener::bind(addresses.as_slice()).await;
+/// The keys that clients need. Beyond this machine there must be one, unless the operator says that it may be without.
+fn keys(config: &StartConfig, on_loopback: bool) -> Result<ServerKeys, Failure> {
+    let is_always_required = !on_loopback && !config.http.insecure;
+    let root = config.http.root_key.as_ref().map(Secret::hash);
+    let keys = ServerKeys::open(&config.data_dir, root, is_always_required)
+        .map_err(|e| of_file(&config.data_dir, &e))?;
+    if is_always_required && keys.is_empty() {
+        let message = format!("{} can be reached from other machines, and there is no key", config.listen);
+        return Err(Failure::new(Exit::Setting, message).help(format!(
+            "make a key with `engram key create --name NAME --data-dir {}`, or set ENGRAM_API_KEY; or let everybody in \
+             who can reach it, with --insecure",
+            config.data_dir.display(),
+        )));
+    }
+    Ok(keys)
+}
+
+/// Says what an operator may not have meant.
+fn warn_of_access(app: &App, address: SocketAddr) {
+    let http = &app.config.http;
+    if http.root_key.as_ref().is_some_and(Secret::is_short) {
+        warn!("the key of the environment is short: it can be guessed by whoever may try for long");
+    }
+    if app.on_loopback {
+        return;
+    }
+    if !app.keys.are_required() {
+        warn!("{address} can be reached from other machines, and lets everybody in (--insecure)");
+    } else if http.tls.is_none() {
+        warn!(
+            "{address} can be reached from other machines without TLS: keys and memories can be read on the way. Give \
+             --tls-cert and --tls-key, or have a proxy in front that does it"
+        );
+    }
+}
+
+async fn bind(config: &StartConfig, addresses: &[SocketAddr]) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = TcpListener::bind(addresses).await;
     // The port that was taken, where port 0 left it open.
     bound.and_then(|listener| listener.local_addr().map(|address| (listener, address))).map_err(|e| {
         Failure::new(Exit::CannotListen, format!("cannot listen on {}: {e}", config.listen))

@@ -29,10 +29,16 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) content_type: String,
+    pub(crate) headers: ureq::http::HeaderMap,
     pub(crate) text: String,
 }
 
 impl Answer {
+    /// A header; empty when there is none.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
     }
@@ -61,6 +67,7 @@ impl Answer {
 pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
     command.arg("start").arg("--data-dir").arg(data_dir).args(["--listen", "127.0.0.1:0"]).args(arguments);
+    command.env_remove("ENGRAM_API_KEY").env_remove("ENGRAM_API_KEY_FILE");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
@@ -197,6 +204,18 @@ impl Client {
         Self { url, agent: config.into() }
     }
 
+    /// Of a server with this certificate.
+    pub(crate) fn trusting(url: String, certificate: &[u8]) -> Self {
+        let certificate = ureq::tls::Certificate::from_pem(certificate).unwrap();
+        let roots = ureq::tls::RootCerts::new_with_certs(&[certificate]);
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .tls_config(ureq::tls::TlsConfig::builder().root_certs(roots).build())
+            .timeout_global(Some(Duration::from_mins(1)))
+            .build();
+        Self { url, agent: config.into() }
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         answer(self.agent.get(format!("{}{path}", self.url)).call().unwrap())
     }
@@ -312,5 +331,5 @@ fn answer(mut response: ureq::http::Response<ureq::Body>) -> Answer {
     let content_type = header("content-type");
     let status = response.status().as_u16();
     let text = response.body_mut().with_config().limit(1 << 30).read_to_string().unwrap_or_default();
-    Answer { status, content_type, text }
+    Answer { status, content_type, headers: response.headers().clone(), text }
 }

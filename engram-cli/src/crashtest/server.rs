@@ -62,6 +62,10 @@ impl Launcher {
         command.args(["--recovery", "skip-corrupt", "--on-wal-failure", "exit"]);
         // Again and again within a round, so that kills meet snapshots at every step.
         command.args(["--snapshot-log-bytes", &SNAPSHOT_LOG_BYTES.to_string()]);
+        // What its clients do not know of.
+        for variable in ["ENGRAM_API_KEY", "ENGRAM_API_KEY_FILE", "ENGRAM_TLS_CERT", "ENGRAM_TLS_KEY"] {
+            command.env_remove(variable);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // Ctrl-C in a terminal is for the test, which then ends the server.
         command.process_group(0);

@@ -27,7 +27,7 @@ use engram_core::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) use self::{
-    recover::RecoverArgs, repair::RepairArgs, restore::RestoreArgs, snapshot::SnapshotArgs,
+    output::Output, recover::RecoverArgs, repair::RepairArgs, restore::RestoreArgs, snapshot::SnapshotArgs,
     verify::VerifyArgs, wal::WalVerb,
 };
 use crate::{

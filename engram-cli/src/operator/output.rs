@@ -8,27 +8,27 @@ use serde::Serialize;
 use crate::exit::{Exit, Failure};
 
 /// Standard output. Who closes it early, as `head` does, has seen enough: that is no failure.
-pub(super) struct Output(BufWriter<StdoutLock<'static>>);
+pub(crate) struct Output(BufWriter<StdoutLock<'static>>);
 
 /// Whether anybody still reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reader {
+pub(crate) enum Reader {
     Listens,
     IsGone,
 }
 
 impl Output {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(BufWriter::new(io::stdout().lock()))
     }
 
     /// A line of text.
-    pub(super) fn line(&mut self, text: &str) -> Result<Reader, Failure> {
+    pub(crate) fn line(&mut self, text: &str) -> Result<Reader, Failure> {
         answer(self.0.write_all(text.as_bytes()).and_then(|()| self.0.write_all(b"\n")))
     }
 
     /// A line of JSON.
-    pub(super) fn json(&mut self, value: &impl Serialize) -> Result<Reader, Failure> {
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<Reader, Failure> {
         answer(
             serde_json::to_writer(&mut self.0, value)
                 .map_err(io::Error::from)
@@ -37,7 +37,7 @@ impl Output {
     }
 
     /// All of it is written.
-    pub(super) fn end(mut self) -> Result<(), Failure> {
+    pub(crate) fn end(mut self) -> Result<(), Failure> {
         answer(self.0.flush()).map(drop)
     }
 }

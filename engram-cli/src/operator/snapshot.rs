@@ -6,13 +6,13 @@ use engram_core::{
     MemoryStore, RecoveryMode, StorageError,
     storage::{SnapshotReport, WalOptions, disk::RealDisk},
 };
-use serde::Deserialize;
 
 use super::{
     DataDir,
     output::{Output, size},
 };
 use crate::{
+    client::ServerArgs,
     count::count,
     exit::{Exit, Failure},
     server::SnapshotView,
@@ -37,7 +37,10 @@ Exit codes:
   69  no server answers there
   73  there is no store, or no access to it
   74  it could not be written: the log is whole, and goes on
-  75  a server is running on it: leave out --data-dir";
+  75  a server is running on it: leave out --data-dir
+  77  the server wants a key, or another one: ENGRAM_API_KEY";
+
+const WITHOUT_SERVER: &str = "--data-dir takes a snapshot of a store that no server runs on";
 
 /// How long the server may take: a large store is written for a while.
 const TIME_MAX: Duration = Duration::from_hours(1);
@@ -46,9 +49,8 @@ const TIME_MAX: Duration = Duration::from_hours(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct SnapshotArgs {
-    /// The server to ask
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7432", env = "ENGRAM_SERVER")]
-    server: String,
+    #[command(flatten)]
+    server: ServerArgs,
 
     /// The data directory of a store that no server runs on, instead of a server
     #[arg(long, value_name = "DIR")]
@@ -106,32 +108,17 @@ fn of_directory(data_dir: &std::path::Path) -> Result<SnapshotView, Failure> {
     Ok(SnapshotView::from(&report))
 }
 
-/// A problem, as far as it is told here.
-#[derive(Deserialize)]
-struct Refusal {
-    detail: String,
-}
-
-fn of_server(url: &str) -> Result<SnapshotView, Failure> {
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIME_MAX));
-    let agent = ureq::Agent::new_with_config(config.build());
-    let no_server = |reason: String| {
-        Failure::new(Exit::CannotListen, format!("no snapshot from {url}: {reason}")).help(
-            "start the server, or name it with --server; --data-dir takes a snapshot of a store that no server runs on",
-        )
-    };
-    let path = format!("{}/v1/snapshot", url.trim_end_matches('/'));
-    let mut answer = agent.post(&path).send_empty().map_err(|e| no_server(e.to_string()))?;
-    if answer.status().is_success() {
-        return answer
-            .body_mut()
-            .read_json()
-            .map_err(|e| no_server(format!("its answer is none of Engram: {e}")));
-    }
-    let status = answer.status();
-    let said = answer.body_mut().read_json().map(|Refusal { detail }| detail);
-    let said = said.unwrap_or_else(|_| format!("it answered {status}"));
-    Err(Failure::new(Exit::LogFailed, format!("{url} has taken no snapshot: {said}")))
+fn of_server(server: &ServerArgs) -> Result<SnapshotView, Failure> {
+    let client = server.client(TIME_MAX)?;
+    let url = client.url();
+    let mut answer = client.post("/v1/snapshot").map_err(|refused| {
+        refused.into_failure(url, WITHOUT_SERVER, |said| {
+            Failure::new(Exit::LogFailed, format!("{url} has taken no snapshot: {said}"))
+        })
+    })?;
+    answer.body_mut().read_json().map_err(|e| {
+        Failure::new(Exit::CannotListen, format!("no snapshot from {url}: its answer is none of Engram: {e}"))
+    })
 }
 
 /// The copy is on stable storage, under its name, when this returns.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     extract::Request,
     http::{HeaderMap, header},
 };
@@ -47,6 +47,29 @@ pub(crate) async fn read(request: Request, limits: BodyLimits) -> Result<Vec<u8>
         let detail = format!("expected the whole body within {} s", time_max.as_secs());
         Err(Problem::new(Code::BodyTimeout, detail))
     })
+}
+
+/// How long a body is read of a request that is refused for its head.
+const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Reads what comes with a request that is refused for its head, for the reason of [`DISCARDED_BYTES_MAX`].
+pub(crate) async fn discard(request: Request) {
+    let (head, mut body) = request.into_parts();
+    let is_long = content_length(&head.headers).is_some_and(|bytes| bytes > DISCARDED_BYTES_MAX);
+    if is_long || head.headers.contains_key(header::EXPECT) {
+        return;
+    }
+    let mut got = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            got += frame.data_ref().map_or(0, Bytes::len);
+            if got > DISCARDED_BYTES_MAX {
+                break;
+            }
+        }
+    };
+    // It is refused in any case.
+    timeout(DISCARD_TIME_MAX, reading).await.ok();
 }
 
 async fn collect(mut body: Body, limits: BodyLimits) -> Result<Vec<u8>, Problem> {

@@ -47,6 +47,18 @@ problems! {
     REQUEST_TIMEOUT BodyTimeout "body_timeout"
         "The body did not arrive in time"
         "Send a smaller body, or over a faster connection.";
+    UNAUTHORIZED Unauthorized "unauthorized"
+        "The server wants a key"
+        "Send one as Authorization: Bearer KEY; `engram key create` on the server's machine makes one.";
+    FORBIDDEN Forbidden "forbidden"
+        "The key is not for this"
+        "Use a key that may do it; `engram key create` on the server's machine makes one.";
+    FORBIDDEN ForeignOrigin "foreign_origin"
+        "The request comes from a page of another site"
+        "If the page is yours, start the server with --allowed-origin and its origin.";
+    FORBIDDEN ForeignHost "foreign_host"
+        "The request is for another host"
+        "Use localhost or 127.0.0.1; or start the server with --allowed-host and the name that it has for you.";
     NOT_FOUND RouteNotFound "route_not_found"
         "There is nothing at this path"
         "Memories are at /v1/memories, questions go to /v1/recall; see also /v1/status.";
@@ -125,6 +137,12 @@ problems! {
     SERVICE_UNAVAILABLE Recovering "recovering"
         "The memories are being recovered"
         "Try again when GET /readyz answers 200.";
+    SERVICE_UNAVAILABLE Overloaded "overloaded"
+        "The server has as many requests as it takes at once"
+        "Send it again after the time that Retry-After names, with fewer at once. Nothing of it was done.";
+    SERVICE_UNAVAILABLE KeysUnavailable "keys_unavailable"
+        "The keys cannot be read"
+        "Mend keys.json in the data directory, which the server's log names; the server notices by itself.";
     SERVICE_UNAVAILABLE ReadOnly "read_only"
         "The store is open for reading only"
         "Remove the cause and restart the server.";

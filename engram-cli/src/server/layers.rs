@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::{
+    body,
     problem::{Code, Problem},
     state::App,
 };
@@ -28,6 +29,31 @@ pub(crate) const BATCH_TIME_MAX: Duration = Duration::from_mins(2);
 /// How long a snapshot or an import may take. A snapshot that takes longer is taken all the same, and so is what an import
 /// has submitted.
 pub(crate) const LONG_TIME_MAX: Duration = Duration::from_mins(30);
+
+/// When to come again after there was no place: requests are short.
+const OVERLOADED_RETRY_S: u32 = 1;
+
+/// A mark of requests on connections beyond their limit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BeyondLimit;
+
+/// Refuses at once what is beyond the limit of requests in flight: who waits in a queue gives up in it, and is worked
+/// for all the same. How the server is, it tells in any case.
+pub(crate) async fn limit_in_flight(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics") {
+        return next.run(request).await;
+    }
+    let is_beyond = request.extensions().get::<BeyondLimit>().is_some();
+    let place = if is_beyond { None } else { app.in_flight.try_acquire().ok() };
+    if place.is_some() {
+        return next.run(request).await;
+    }
+    body::discard(request).await;
+    let what = if is_beyond { "connections" } else { "requests in flight (--max-in-flight)" };
+    Problem::new(Code::Overloaded, format!("there are as many {what} as the server takes"))
+        .retry_after_s(OVERLOADED_RETRY_S)
+        .into_response()
+}
 
 /// Answers when a handler does not. A write that was submitted by then may still be stored.
 pub(crate) async fn limit_time(State(time_max): State<Duration>, request: Request, next: Next) -> Response {

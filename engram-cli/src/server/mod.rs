@@ -2,12 +2,15 @@
 //!
 //! A request goes through the accept loop here, the layers and routes of [`mod@router`], an extractor of [`extract`],
 //! and a handler, which calls the service and answers with a view of [`dto`] or with a [`problem`]. Handlers know no
-//! limits of time, no metrics and (later) no authentication: those are layers.
+//! limits of time, no metrics and no authentication: those are layers.
 
+mod args;
+mod auth;
 mod batch;
 mod body;
 mod changes;
 mod code;
+mod connection;
 mod cursor;
 mod delete_many;
 mod dto;
@@ -21,10 +24,13 @@ mod json;
 mod layers;
 mod memories;
 mod metrics;
+mod need;
 mod openapi;
+mod origin;
 mod problem;
 mod recall;
 mod refusal;
+mod request_id;
 mod router;
 mod snapshot;
 mod spaces;
@@ -32,51 +38,31 @@ mod state;
 mod status;
 mod stream;
 mod terms;
+mod tls;
 
-use std::{
-    io,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper::{
-    server::conn::http1,
-    service::{Service as _, service_fn},
-};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
+pub(crate) use args::{HttpArgs, HttpConfig};
 pub(crate) use router::router;
 pub(crate) use snapshot::SnapshotView;
 pub(crate) use state::App;
+pub(crate) use tls::acceptor;
 
+use self::connection::{Protocol, Room};
 use crate::count::count;
 
-/// How long a client may take for the head of a request, from when the connection is idle on. Without it a client
-/// that sends half a head keeps its place for ever.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// How long a client may read nothing of its answer. Without it each one that does not read keeps its place and its
-/// answer in memory for ever.
-const UNREAD_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Bytes of the head of a request.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Of so many places for connections one more is for those that come when all are taken, to tell them so.
+const PLACES_PER_BEYOND: usize = 16;
 
 /// The pause after the operating system could give no connection, mostly for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -89,10 +75,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to serve, up to `connections_max` connections at once.
-    pub(crate) fn start(listener: TcpListener, router: Router, connections_max: usize) -> Self {
+    /// Starts to serve, by TLS if there is any, and up to `connections_max` connections at once.
+    pub(crate) fn start(
+        listener: TcpListener,
+        router: Router,
+        tls: Option<TlsAcceptor>,
+        connections_max: usize,
+    ) -> Self {
         let (stop, stopped) = oneshot::channel();
-        Self { stop, accepting: tokio::spawn(accept(listener, router, connections_max, stopped)) }
+        let protocol = Protocol { router, tls };
+        Self { stop, accepting: tokio::spawn(accept(listener, protocol, connections_max, stopped)) }
     }
 
     /// Accepts no more, and returns when all requests in flight are answered, or after `drain_time_max`.
@@ -112,23 +104,25 @@ impl Server {
 
 async fn accept(
     listener: TcpListener,
-    router: Router,
+    protocol: Protocol,
     connections_max: usize,
     mut stopped: oneshot::Receiver<()>,
 ) -> watch::Sender<()> {
-    let places = Arc::new(Semaphore::new(connections_max));
+    let places = Places::new(connections_max);
     let (connections, _) = watch::channel(());
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX).max_buf_size(HEAD_BYTES_MAX);
     loop {
         let accepted = tokio::select! {
             biased;
             _ = &mut stopped => return connections,
-            accepted = next_connection(&listener, &places) => accepted,
+            accepted = next_connection(&listener) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
-                let serving = serve(http.clone(), stream, router.clone(), connections.subscribe());
+            Ok(stream) => {
+                let Some((place, room)) = places.take() else {
+                    debug!("a connection is closed: there are as many as may be");
+                    continue;
+                };
+                let serving = protocol.clone().serve(stream, room, connections.subscribe());
                 tokio::spawn(async move {
                     serving.await;
                     drop(place);
@@ -139,44 +133,32 @@ async fn accept(
     }
 }
 
-/// Serves one connection to its end. When the server stops, a request in flight is still answered.
-async fn serve(http: http1::Builder, stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
-    let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(UNREAD_TIME_MAX));
-    let router = TowerToHyperService::new(router);
-    let begun = AtomicBool::new(false);
-    let service = service_fn(|request| {
-        begun.store(true, Relaxed);
-        router.call(request)
-    });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
-    let outcome = tokio::select! {
-        outcome = connection.as_mut() => outcome,
-        _ = stopped.changed() => {
-            // Until its first request has a whole head, hyper waits for that, and so would the end of the process.
-            if !begun.load(Relaxed) {
-                return;
-            }
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = outcome {
-        // The client broke off, was too slow, or spoke no HTTP: its affair.
-        debug!(%error, "connection ended");
+/// How many connections are open at once.
+struct Places {
+    places: Arc<Semaphore>,
+    /// Of connections that are told that there is none.
+    beyond: Arc<Semaphore>,
+}
+
+impl Places {
+    fn new(connections_max: usize) -> Self {
+        let beyond = (connections_max / PLACES_PER_BEYOND).max(1);
+        Self { places: Arc::new(Semaphore::new(connections_max)), beyond: Arc::new(Semaphore::new(beyond)) }
+    }
+
+    /// A place; nothing when there is not even one to say so.
+    fn take(&self) -> Option<(OwnedSemaphorePermit, Room)> {
+        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let place = take(&self.places).map(|place| (place, Room::Enough));
+        place.or_else(|| Some((take(&self.beyond)?, Room::None)))
     }
 }
 
-/// The next connection, when there is a place for it.
-async fn next_connection(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+async fn next_connection(listener: &TcpListener) -> io::Result<TcpStream> {
     let (stream, _) = listener.accept().await?;
     // An answer is a small write that waits for nothing more to come.
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok(stream)
 }
 
 /// No error of one connection ends the server.

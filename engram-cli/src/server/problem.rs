@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub(crate) use super::code::Code;
-use super::code::Row;
+use super::{code::Row, request_id};
 
 /// The answer to a request that failed.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,28 +90,41 @@ pub(crate) struct ProblemView<'a> {
     detail: &'a str,
     /// What to do.
     suggestion: &'a str,
+    /// Of the request that met it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
 }
 
-impl Serialize for Problem {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Problem {
+    fn view(&self, request_id: Option<String>) -> ProblemView<'_> {
         let Row { name, title, .. } = self.code.row();
-        let body = ProblemView {
+        ProblemView {
             r#type: format!("urn:engram:problem:{name}"),
             title,
             status: self.status.as_u16(),
             code: name,
             detail: &self.detail,
             suggestion: &self.suggestion,
-        };
-        body.serialize(serializer)
+            request_id,
+        }
+    }
+}
+
+/// As one of several in an answer.
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.view(None).serialize(serializer)
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(&self)).into_response();
+        let mut response = (self.status, Json(self.view(request_id::current()))).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

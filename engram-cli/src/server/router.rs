@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     http::{Method, Uri},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     routing::{MethodRouter, delete, get, post},
 };
 use tower_http::{
@@ -15,19 +15,23 @@ use tower_http::{
 use tracing::Level;
 
 use super::{
+    auth::authorize,
     batch, changes, delete_many, export,
     extract::Ready,
     health, import,
-    layers::{BATCH_TIME_MAX, LONG_TIME_MAX, REQUEST_TIME_MAX, answer_panic, limit_time, measure},
+    layers::{
+        BATCH_TIME_MAX, LONG_TIME_MAX, REQUEST_TIME_MAX, answer_panic, limit_in_flight, limit_time, measure,
+    },
     memories, metrics, openapi,
+    origin::refuse_foreign_pages,
     problem::{Code, Problem},
-    recall, snapshot, spaces,
+    recall, request_id, snapshot, spaces,
     state::App,
     status,
 };
 
 /// All of the HTTP interface. A further way in (MCP, say) is merged in here; what concerns all requests
-/// (authentication, say) is a layer here.
+/// is a layer here.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let of_server = Router::new()
         .route("/healthz", get(health::healthz))
@@ -55,13 +59,20 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .merge(in_each_space(&[("/import", post(import::post))]));
     let limited =
         |routes: Router<Arc<App>>, time_max: Duration| routes.layer(from_fn_with_state(time_max, limit_time));
+    let trace = TraceLayer::new_for_http().make_span_with(request_id::span);
+    let trace = trace.on_failure(DefaultOnFailure::new().level(Level::DEBUG));
     limited(single, REQUEST_TIME_MAX)
         .merge(limited(batch, BATCH_TIME_MAX))
         .merge(limited(long, LONG_TIME_MAX))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
+        // From here on the last is the first that a request meets. Who has no key takes no place.
+        .layer(from_fn_with_state(Arc::clone(app), limit_in_flight))
+        .layer(from_fn_with_state(Arc::clone(app), authorize))
+        .layer(from_fn_with_state(Arc::clone(app), refuse_foreign_pages))
         .layer(CatchPanicLayer::custom(answer_panic))
-        .layer(TraceLayer::new_for_http().on_failure(DefaultOnFailure::new().level(Level::DEBUG)))
+        .layer(trace)
+        .layer(from_fn(request_id::name))
         .layer(from_fn_with_state(Arc::clone(app), measure))
         .with_state(Arc::clone(app))
 }

@@ -9,15 +9,20 @@ use engram_core::{
     StorageError,
     storage::{FailureHook, RecoveryProgress},
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::metrics::Metrics;
-use crate::{config::StartConfig, count::count, service::MemoryService};
+use crate::{config::StartConfig, count::count, keys::server::ServerKeys, service::MemoryService};
 
 /// The running server, from before its memories are there.
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) config: StartConfig,
+    pub(crate) keys: ServerKeys,
+    /// Whether only this machine can reach it.
+    pub(crate) on_loopback: bool,
+    /// Places for requests in flight.
+    pub(crate) in_flight: Semaphore,
     pub(crate) started: Instant,
     /// How far recovery is.
     pub(crate) progress: Arc<Progress>,
@@ -29,10 +34,13 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(config: StartConfig) -> Self {
+    pub(crate) fn new(config: StartConfig, keys: ServerKeys, on_loopback: bool) -> Self {
         let service = Arc::new(OnceLock::new());
         Self {
+            in_flight: Semaphore::new(config.http.in_flight_max),
             config,
+            keys,
+            on_loopback,
             started: Instant::now(),
             progress: Arc::default(),
             log_failure: LogFailureNotice::default(),

@@ -23,8 +23,18 @@ use crate::server::{
 
 use super::document::{Answer, Body, Operation, Param, Place::*, Schemas};
 
-/// Of any request that reaches the memories.
-const ANY: &[Code] = &[Internal, Recovering, Timeout];
+/// Of any request that reaches the memories, or is kept from them.
+const ANY: &[Code] = &[
+    Internal,
+    Recovering,
+    Timeout,
+    Unauthorized,
+    Forbidden,
+    ForeignOrigin,
+    ForeignHost,
+    Overloaded,
+    KeysUnavailable,
+];
 
 /// Of a path that names a space.
 const SPACE: &[Code] = &[SpaceNotFound, InvalidId];

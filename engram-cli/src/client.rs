@@ -1,0 +1,138 @@
+//! How the verbs talk to a server: where it is, and how to be let in.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use serde::Deserialize;
+use ureq::{
+    Agent, Body,
+    http::{Response, StatusCode, header},
+    tls::{PemItem, RootCerts, TlsConfig, parse_pem},
+};
+
+use crate::{
+    config::setting,
+    exit::{Exit, Failure},
+    keys::secret::Secret,
+};
+
+/// Flags of the verbs that talk to a server.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// The server to ask
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7432", env = "ENGRAM_SERVER")]
+    server: String,
+
+    /// A file with the key to send; the variable `ENGRAM_API_KEY` takes the key itself
+    #[arg(long, value_name = "FILE", env = "ENGRAM_API_KEY_FILE", hide_env_values = true)]
+    api_key_file: Option<PathBuf>,
+
+    /// Certificates in PEM to trust, instead of those of the public authorities: of the server, or of who has signed it
+    #[arg(long, value_name = "FILE", env = "ENGRAM_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+}
+
+/// A server, and the key for it.
+pub(crate) struct Client {
+    agent: Agent,
+    url: String,
+    key: Option<Secret>,
+}
+
+/// Why a server did not do it.
+pub(crate) enum Refused {
+    /// Nobody answers, or somebody else does.
+    NoServer(String),
+    /// It wants a key, or another one.
+    NotAllowed(String),
+    /// It says why.
+    Answered(String),
+}
+
+/// A problem, as far as it is told here.
+#[derive(Deserialize)]
+struct Problem {
+    detail: String,
+}
+
+impl ServerArgs {
+    /// A client, with so much patience for each answer.
+    pub(crate) fn client(&self, time_max: Duration) -> Result<Client, Failure> {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(time_max))
+            // Whom it would lead to gets no key.
+            .max_redirects(0)
+            .max_redirects_will_error(false);
+        if let Some(file) = &self.tls_ca {
+            config = config.tls_config(TlsConfig::builder().root_certs(trusted(file)?).build());
+        }
+        Ok(Client {
+            agent: config.build().into(),
+            url: self.server.trim_end_matches('/').to_owned(),
+            key: Secret::from_environment(self.api_key_file.as_deref())?,
+        })
+    }
+}
+
+impl Client {
+    /// Where the server is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Posts nothing to this path; the answer, if it did what it was asked for.
+    pub(crate) fn post(&self, path: &str) -> Result<Response<Body>, Refused> {
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.expose()));
+        }
+        let mut answer = request.send_empty().map_err(|e| Refused::NoServer(e.to_string()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let said = answer.body_mut().read_json().map(|Problem { detail }| detail);
+        let said = said.unwrap_or_else(|_| format!("it answered {status}"));
+        Err(match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refused::NotAllowed(said),
+            _ => Refused::Answered(said),
+        })
+    }
+}
+
+impl Refused {
+    /// What it comes to; the verb's own affair are what `else_help` may do without a server, and what the server has
+    /// `answered`.
+    pub(crate) fn into_failure(
+        self,
+        url: &str,
+        else_help: &str,
+        answered: impl FnOnce(String) -> Failure,
+    ) -> Failure {
+        match self {
+            Self::NoServer(reason) => {
+                Failure::new(Exit::CannotListen, format!("no answer from {url}: {reason}"))
+                    .help(format!("start the server, or name it with --server; {else_help}"))
+            }
+            Self::NotAllowed(said) => Failure::new(Exit::NotAllowed, format!("{url} has refused: {said}"))
+                .help("set ENGRAM_API_KEY, or name a file with the key with --api-key-file"),
+            Self::Answered(said) => answered(said),
+        }
+    }
+}
+
+fn trusted(file: &PathBuf) -> Result<RootCerts, Failure> {
+    let refused =
+        |reason: String| setting(format!("expected certificates in PEM, got {}: {reason}", file.display()));
+    let pem = std::fs::read(file).map_err(|e| refused(e.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(certificate) = item.map_err(|e| refused(e.to_string()))? {
+            certificates.push(certificate);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(refused("there is none in it".to_owned()));
+    }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
+}
