@@ -15,6 +15,7 @@ use engram_core::{FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
 
 use crate::{
     crashtest::CrashtestArgs,
+    embed::EmbedArgs,
     keys::verb::KeyVerb,
     operator::{RecoverArgs, RepairArgs, RestoreArgs, SnapshotArgs, VerifyArgs, WalVerb},
     server::HttpArgs,
@@ -83,7 +84,7 @@ fn arguments(command: &Command) -> Vec<&Arg> {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Run the server.
-    Start(StartArgs),
+    Start(Box<StartArgs>),
     /// Check that all of a log can be read: every segment, record, checksum and promise.
     Verify(VerifyArgs),
     /// Look into a log.
@@ -183,6 +184,9 @@ pub(crate) struct StartArgs {
     #[command(flatten)]
     pub(crate) http: HttpArgs,
 
+    #[command(flatten)]
+    pub(crate) embed: EmbedArgs,
+
     /// What to log on stderr: error, warn, info, debug, trace, or by module (info,engram=debug)
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ENGRAM_LOG")]
     pub(crate) log: String,
@@ -219,7 +223,7 @@ mod tests {
     fn start(flags: &[&str]) -> Result<StartArgs, clap::Error> {
         let words = ["engram", "start"].iter().chain(flags);
         Args::try_parse_from(words).map(|args| match args.verb {
-            Verb::Start(args) => args,
+            Verb::Start(args) => *args,
             other => panic!("another verb: {other:?}"),
         })
     }

@@ -1,14 +1,15 @@
 //! Opening the store: directories, recovery, and what is said about both.
 
 use std::{
-    io,
+    fs, io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
 use engram_core::{
-    LogFailure, MemoryStore, StoreError,
+    LogFailure, MemoryStore, ModelIdentity, StoreError, StoreStatus, Writes,
     storage::{ProgressHook, RecoveryProgress, RecoveryReport, WalOptions, disk::RealDisk},
 };
 use tracing::{info, warn};
@@ -17,6 +18,7 @@ use crate::{
     args::WalFailurePolicy,
     config::StartConfig,
     count::count,
+    embed::{EmbedService, Embedder, Kind},
     exit::{Exit, Failure},
     server::App,
 };
@@ -24,12 +26,40 @@ use crate::{
 /// How often a long recovery says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Opens the store and recovers what is in its log. Blocks until all of it can be recalled.
-pub(crate) fn open_store(app: &App) -> Result<MemoryStore, Failure> {
+/// How long a new store waits to hear how many numbers the embeddings have, and how often it asks.
+const DIMENSION_TIME_MAX: Duration = Duration::from_secs(10);
+const DIMENSION_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Opens the store, recovers what is in its log, and opens the embedder, if there is to be one. Blocks until all memories
+/// can be recalled.
+pub(crate) fn open(app: &App) -> Result<(MemoryStore, Option<EmbedService>), Failure> {
+    let embed = app.config.embed.as_ref().map(EmbedService::open).transpose()?;
+    let store = open_store(app, embed.as_ref().map(|embed| &**embed.embedder()))?;
+    if let Some(embed) = &embed {
+        embed.embedder().expect(store.status().dimension)?;
+        note_model(&store, embed.embedder().identity())?;
+    }
+    Ok((store, embed))
+}
+
+/// The store keeps what its embeddings are from; a start with something else is refused.
+fn note_model(store: &MemoryStore, model: ModelIdentity) -> Result<(), Failure> {
+    let StoreStatus { model: noted, writes, .. } = store.status();
+    if noted.is_none() && writes == Writes::Refused {
+        return Ok(()); // a start that can write will
+    }
+    Ok(store.set_model(model)?)
+}
+
+fn open_store(app: &App, embedder: Option<&Embedder>) -> Result<MemoryStore, Failure> {
     let config = &app.config;
     open_directory(&config.data_dir)?;
     let disk = open_directory(&config.log_directory())?;
-    let store = with_settings(MemoryStore::new(config.capacity), config)?;
+    let dimension = match (config.dimension, embedder) {
+        (None, Some(embedder)) if is_new(&config.log_directory()) => dimension_of(embedder),
+        (dimension, _) => dimension,
+    };
+    let store = with_settings(MemoryStore::new(config.capacity), config, dimension)?;
     let options = WalOptions {
         fsync: config.fsync,
         recovery: config.recovery,
@@ -63,12 +93,45 @@ pub(crate) fn open_store(app: &App) -> Result<MemoryStore, Failure> {
     Ok(store)
 }
 
-fn with_settings(store: MemoryStore, config: &StartConfig) -> Result<MemoryStore, StoreError> {
+/// Whether nothing was ever stored here: there is no file but those that every start makes. Where that cannot be told,
+/// opening the store will.
+fn is_new(log_directory: &Path) -> bool {
+    let is_log = |entry: io::Result<fs::DirEntry>| entry.map_or(true, |entry| entry.file_name() != "LOCK");
+    fs::read_dir(log_directory).is_ok_and(|mut entries| !entries.any(is_log))
+}
+
+/// How many numbers the embeddings of this model have. A model that is started at the same time may come a little later.
+fn dimension_of(embedder: &Embedder) -> Option<usize> {
+    let until = Instant::now() + DIMENSION_TIME_MAX;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        match embedder.ask_dimension(left) {
+            Ok(dimension) => return Some(dimension),
+            Err(error) => {
+                let may_pass = matches!(error.kind, Kind::Transient { .. } | Kind::Broken);
+                if !may_pass || left <= DIMENSION_INTERVAL {
+                    warn!(
+                        "the model does not say how many numbers its embeddings have: the store is made for the default. \
+                         If that is not the model's, start anew on an empty --data-dir with --dimension ({error})"
+                    );
+                    return None;
+                }
+            }
+        }
+        thread::sleep(DIMENSION_INTERVAL);
+    }
+}
+
+fn with_settings(
+    store: MemoryStore,
+    config: &StartConfig,
+    dimension: Option<usize>,
+) -> Result<MemoryStore, StoreError> {
     let mut store = store.on_log_failure(match config.on_wal_failure {
         WalFailurePolicy::Exit | WalFailurePolicy::ReadOnly => LogFailure::Refuse,
         WalFailurePolicy::Volatile => LogFailure::Volatile,
     });
-    if let Some(dimension) = config.dimension {
+    if let Some(dimension) = dimension {
         store = store.with_dimension(dimension)?;
     }
     if let Some(precision) = config.precision {

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     args::{StartArgs, WalFailurePolicy},
+    embed::EmbedConfig,
     exit::{Exit, Failure},
     memory,
     server::HttpConfig,
@@ -47,6 +48,8 @@ pub(crate) struct StartConfig {
     pub(crate) recall_target: RecallTarget,
     /// Who may ask, and how much at once.
     pub(crate) http: HttpConfig,
+    /// How texts are embedded; nothing when that is left to clients.
+    pub(crate) embed: Option<EmbedConfig>,
 }
 
 impl StartConfig {
@@ -76,6 +79,7 @@ impl StartConfig {
             index: args.index,
             recall_target: args.recall_target,
             http: HttpConfig::from_args(args.http)?,
+            embed: EmbedConfig::from_args(args.embed)?,
         };
         Ok((config, filter))
     }
@@ -136,7 +140,7 @@ mod tests {
     fn config(flags: &[&str]) -> Result<StartConfig, Failure> {
         let words = ["engram", "start"].iter().chain(flags);
         let Verb::Start(args) = Args::try_parse_from(words).unwrap().verb else { panic!("not start") };
-        StartConfig::from_args(args).map(|(config, _)| config)
+        StartConfig::from_args(*args).map(|(config, _)| config)
     }
 
     #[test]

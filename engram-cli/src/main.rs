@@ -6,6 +6,7 @@
 //! - [`args`] is what was typed, [`config`] what will run, [`exit`] how it ends;
 //! - [`start`] wires `engram start` together, [`boot`] opens the store for it, [`signals`] and [`logging`] are its
 //!   ears and its voice, [`files`] and [`memory`] the room it has, [`count`] its grammar;
+//! - [`embed`] makes embeddings, where the server was given a model;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems;
 //! - [`keys`] are who may ask, and `engram key`; [`client`] is how the other verbs talk to a server;
@@ -19,6 +20,7 @@ mod client;
 mod config;
 mod count;
 mod crashtest;
+mod embed;
 mod exit;
 mod files;
 mod keys;
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
         Err(answer) => return exit::of_clap(&answer).into(),
     };
     let outcome = match args.verb {
-        Verb::Start(args) => start::run(args),
+        Verb::Start(args) => start::run(*args),
         Verb::Verify(args) => operator::verify(&args),
         Verb::Wal(verb) => operator::wal(&verb),
         Verb::Recover(args) => operator::recover(&args),

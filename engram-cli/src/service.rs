@@ -1,5 +1,5 @@
-//! The store without its blocking: what each way in calls, be it HTTP, or later MCP. It speaks in the store's own
-//! types and knows no protocol; what is added for all ways in (an embedder, say) is added here.
+//! The store without its blocking, and with its embedder: what each way in calls, be it HTTP, or later MCP. It speaks in
+//! the store's own types and knows no protocol; what is added for all ways in is added here.
 
 use std::{
     fmt,
@@ -10,14 +10,16 @@ use std::{
 };
 
 use engram_core::{
-    Embedding, Episode, FeedItem, ListQuery, Lsn, Memory, MemoryStore, Page, Patch, Query, Recall, Receipt,
-    ReceiptHandle, Space, SpaceStatus, StoreError, StoreStatus, WriteOptions, chrono::Utc,
+    Embedding, Episode, FeedItem, ListQuery, Lsn, Memory, MemoryStore, Mode, Page, Patch, Query, Recall,
+    Receipt, ReceiptHandle, Space, SpaceStatus, StoreError, StoreStatus, WriteOptions, chrono::Utc,
     storage::SnapshotReport,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::spawn_blocking,
 };
+
+use crate::embed::{EmbedError, EmbedService, Item};
 
 /// Batches that are read and stored at once; others wait. It bounds the memory that their bodies take.
 const BATCHES_MAX: usize = 4;
@@ -35,6 +37,7 @@ const PATCH_TRIES: usize = 32;
 #[derive(Clone)]
 pub(crate) struct MemoryService {
     store: Arc<MemoryStore>,
+    embed: Option<EmbedService>,
     /// As many as there are cores: a scan uses one whole, and more at once would only be slower, each and all.
     recalls: Arc<Semaphore>,
     batches: Arc<Semaphore>,
@@ -53,7 +56,7 @@ pub(crate) struct BatchTurn {
 type Turn = Option<OwnedSemaphorePermit>;
 
 impl MemoryService {
-    pub(crate) fn new(store: Arc<MemoryStore>) -> Self {
+    pub(crate) fn new(store: Arc<MemoryStore>, embed: Option<EmbedService>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let turns = |at_once| Arc::new(Semaphore::new(at_once));
         let seen = watch::Sender::new(store.status().applied_lsn);
@@ -66,6 +69,7 @@ impl MemoryService {
         }
         Self {
             store,
+            embed,
             recalls: turns(cores),
             batches: turns(BATCHES_MAX),
             waiting_submits: turns(WAITING_SUBMITS_MAX),
@@ -137,6 +141,12 @@ impl MemoryService {
         handle.await.await
     }
 
+    /// A text that comes again without its embedding keeps the one that the server has made.
+    fn with_embedder(&self, options: WriteOptions) -> WriteOptions {
+        let keeps_embedding = self.embed.as_ref().is_some_and(EmbedService::embeds_later);
+        WriteOptions { keeps_embedding, ..options }
+    }
+
     /// Waits until another batch may be read.
     pub(crate) async fn batch_turn(&self) -> BatchTurn {
         BatchTurn { _turn: turn(&self.batches).await }
@@ -156,6 +166,11 @@ impl MemoryService {
             store.wait_for(lsn, until.saturating_duration_since(Instant::now()))
         })
         .await
+    }
+
+    /// The embedder, if there is one.
+    pub(crate) fn embed(&self) -> Option<&EmbedService> {
+        self.embed.as_ref()
     }
 
     /// The store as it is now.
@@ -202,10 +217,34 @@ impl SpaceService {
     /// Stores an episode: see [`Space::submit`]. A caller that stops waiting does not undo it.
     pub(crate) async fn remember(
         &self,
-        episode: Episode,
+        mut episode: Episode,
         options: WriteOptions,
-    ) -> Result<Receipt, StoreError> {
-        self.submit(move |space| space.submit(episode, &options)).await
+    ) -> Result<Stored, ServiceError> {
+        let is_given = episode.embedding.is_some();
+        if let Some(embed) = &self.service.embed {
+            episode = embed.prepare(episode).await?;
+        }
+        let options = self.service.with_embedder(options);
+        let receipt = self.submit(move |space| space.submit(episode, &options)).await?;
+        Ok(self.stored(receipt, is_given))
+    }
+
+    /// What is to be told of a memory that was stored with its embedding, or without.
+    fn stored(&self, receipt: Receipt, is_given: bool) -> Stored {
+        let has_vector = || {
+            let memory = self.get(&receipt.id);
+            memory.is_some_and(|memory| memory.lsn() == receipt.lsn && memory.has_embedding())
+        };
+        let vector = match &self.service.embed {
+            _ if is_given => VectorState::Given,
+            _ if has_vector() => VectorState::Embedded,
+            Some(embed) => {
+                embed.progress().wake();
+                VectorState::Pending
+            }
+            None => VectorState::None,
+        };
+        Stored { receipt, vector }
     }
 
     /// Changes a part of a memory: see [`Space::patch`]. What comes in between is found out and taken in, unless the
@@ -213,9 +252,13 @@ impl SpaceService {
     pub(crate) async fn patch(
         &self,
         id: &str,
-        patch: &Patch,
+        mut patch: Patch,
         options: &WriteOptions,
-    ) -> Result<Receipt, StoreError> {
+    ) -> Result<Stored, ServiceError> {
+        let is_given = matches!(patch.embedding, Some(Some(_)));
+        if let Some(embed) = &self.service.embed {
+            patch = embed.prepare_patch(patch).await?;
+        }
         let mut tries = PATCH_TRIES;
         loop {
             let (id, patch, with) = (id.to_owned(), patch.clone(), options.clone());
@@ -223,7 +266,7 @@ impl SpaceService {
             tries -= 1;
             match answer {
                 Err(StoreError::VersionMismatch { .. }) if options.expected.is_none() && tries > 0 => {}
-                answer => return answer,
+                answer => return Ok(self.stored(answer?, is_given)),
             }
         }
     }
@@ -252,23 +295,33 @@ impl SpaceService {
         &self,
         turn: BatchTurn,
         episodes: impl FnOnce() -> Result<I, E> + Send + 'static,
-    ) -> Result<Vec<(P, Result<Receipt, E>)>, E>
+    ) -> Result<Vec<(P, Result<Stored, E>)>, E>
     where
         P: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-        I: IntoIterator<Item = (P, Result<(Episode, WriteOptions), E>)>,
+        E: From<StoreError> + From<EmbedError> + Send + 'static,
+        I: IntoIterator<Item = Item<P, E>>,
     {
-        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
+        let (service, name) = (self.service.clone(), Arc::clone(&self.name));
         let submitted = off_the_runtime(move || {
-            let space = store.space(&name)?;
-            let submit = |(place, item): (P, Result<(Episode, WriteOptions), E>)| {
-                (place, item.map(|(episode, options)| space.submit(episode, &options)))
+            let mut items: Vec<_> = episodes()?.into_iter().collect();
+            let has_embedding = |item: &Result<(Episode, WriteOptions), E>| matches!(item, Ok((episode, _)) if episode.embedding.is_some());
+            let given: Vec<bool> = items.iter().map(|(_, item)| has_embedding(item)).collect();
+            if let Some(embed) = &service.embed {
+                embed.prepare_all(&mut items);
+            }
+            let space = service.store.space(&name)?;
+            let submit = |((place, item), is_given): (Item<P, E>, bool)| {
+                let submit = |(episode, options)| space.submit(episode, &service.with_embedder(options));
+                ((place, is_given), item.map(submit))
             };
-            episodes().map(|episodes| episodes.into_iter().map(submit).collect::<Vec<_>>())
+            Ok::<_, E>(items.into_iter().zip(given).map(submit).collect::<Vec<_>>())
         });
-        let answers = all(submitted.await?).await;
+        let answers = all(submitted.await?).await.into_iter();
         drop(turn);
-        Ok(answers)
+        let stored = |((place, is_given), answer): ((P, bool), Result<Receipt, E>)| {
+            (place, answer.map(|receipt| self.stored(receipt, is_given)))
+        };
+        Ok(answers.map(stored).collect())
     }
 
     /// Forgets many memories, under terms of their own.
@@ -310,15 +363,27 @@ impl SpaceService {
         .await
     }
 
-    /// The memories that answer a question best: see [`Space::recall`].
-    pub(crate) async fn recall(&self, query: Query) -> Result<Recall, StoreError> {
+    /// The memories that answer a question best: see [`Space::recall`]. A question in words that may be answered by meaning
+    /// is embedded first.
+    pub(crate) async fn recall(&self, mut query: Query) -> Result<Answered, ServiceError> {
+        let mut embedding_error = None;
+        if query.mode != Mode::Words
+            && query.embedding.is_none()
+            && let (Some(embed), Some(words)) = (&self.service.embed, &query.words)
+        {
+            match embed.question(words).await {
+                Ok(embedding) => query.embedding = Some(embedding),
+                Err(error) if query.mode == Mode::Auto => embedding_error = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
         let turn = turn(&self.service.recalls).await;
         let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
-        off_the_runtime(move || {
+        let recall = off_the_runtime(move || {
             let _turn = turn;
             store.space(&name)?.recall(&query)
-        })
-        .await
+        });
+        Ok(Answered { recall: recall.await?, embedding_error })
     }
 
     /// The space as it is now.
@@ -340,6 +405,53 @@ async fn all<P, E: From<StoreError>>(
         answers.push((place, answer));
     }
     answers
+}
+
+/// A memory that was stored.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) receipt: Receipt,
+    pub(crate) vector: VectorState,
+}
+
+/// What there is of the vector of a memory that was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum VectorState {
+    /// It came with the memory.
+    Given,
+    /// The memory has it: the server has made it, or it was there before.
+    Embedded,
+    /// The server will make it.
+    Pending,
+    /// There is none, and nobody makes it.
+    None,
+}
+
+/// An answer to a question.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) recall: Recall,
+    /// Why it is by words alone, when it should have been by meaning, too.
+    pub(crate) embedding_error: Option<EmbedError>,
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub(crate) enum ServiceError {
+    Store(StoreError),
+    Embed(EmbedError),
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<EmbedError> for ServiceError {
+    fn from(error: EmbedError) -> Self {
+        Self::Embed(error)
+    }
 }
 
 impl fmt::Debug for MemoryService {

@@ -14,6 +14,7 @@ use crate::{
     args::{StartArgs, WalFailurePolicy},
     boot,
     config::StartConfig,
+    count::count,
     exit::{Exit, Failure},
     files,
     keys::{secret::Secret, server::ServerKeys, verb::of_file},
@@ -66,14 +67,18 @@ async fn serve(config: StartConfig) -> Result<(), Failure> {
     let server = Server::start(listener, router(&app), tls, connections_max());
 
     let opening = Arc::clone(&app);
-    let store = tokio::select! {
-        store = off_the_runtime(move || boot::open_store(&opening)) => store?,
+    let (store, embed) = tokio::select! {
+        opened = off_the_runtime(move || boot::open(&opening)) => opened?,
         signal = signals.stop() => {
             info!("{signal} during recovery: stopped; the next start recovers from the beginning");
             return Ok(());
         }
     };
-    let service = MemoryService::new(Arc::new(store));
+    let store = Arc::new(store);
+    if let Some(embed) = &embed {
+        tokio::spawn(embed.worker(Arc::clone(&store)).run());
+    }
+    let service = MemoryService::new(store, embed);
     app.ready(service.clone());
     let scheme = if app.config.http.tls.is_some() { "https" } else { "http" };
     announce(&app, &service, &format!("{scheme}://{address}"));
@@ -184,6 +189,11 @@ fn announce(app: &App, service: &MemoryService, url: &str) {
         status.dimension,
         status.capacity,
     );
+    if let Some(embed) = service.embed() {
+        let (model, source) = (embed.embedder().identity(), embed.embedder().source());
+        let waiting = count(status.unembedded, "memory waits", "memories wait");
+        info!("texts are embedded by {model} at {source}; {waiting} for it");
+    }
 }
 
 /// Returns when somebody wants the server to stop, or when its log has failed and it is not to outlive that.

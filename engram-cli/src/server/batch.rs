@@ -19,6 +19,7 @@ use super::{
     problem::{Code, Problem, ProblemView},
     terms::Terms,
 };
+use crate::service::Stored;
 
 /// Memories of one batch.
 const BATCH_ITEMS_MAX: usize = 10_000;
@@ -72,7 +73,9 @@ pub(crate) async fn post(
     let receipts = space.remember_all(turn, move || episodes(format, &bytes, &of_items)).await?;
     terms.sync(&space).await?;
     let answers = receipts.into_iter().map(|(place, receipt)| match receipt {
-        Ok(receipt) => Answer::Stored(ReceiptView::from(terms.synced(receipt))),
+        Ok(Stored { receipt, vector }) => {
+            Answer::Stored(ReceiptView::from(terms.synced(receipt)).with_vector(vector))
+        }
         Err(error) => Answer::Refused { place, error },
     });
     format.write(&answers.collect::<Vec<_>>())

@@ -122,6 +122,9 @@ problems! {
     UNPROCESSABLE_ENTITY InvalidEmbedding "invalid_embedding"
         "The store cannot use this embedding"
         "Send the vector of the model that the store is for; GET /v1/status says its dimension.";
+    UNPROCESSABLE_ENTITY EmbeddingRefused "embedding_refused"
+        "The embedding model does not take this text"
+        "Send another text, or an embedding of your own.";
     UNPROCESSABLE_ENTITY InvalidQuery "invalid_query"
         "The question cannot be answered"
         "Correct the parameter that the detail names.";
@@ -153,6 +156,9 @@ problems! {
         "The server is stopping"
         "Send it again when the server is back. A write is safe to repeat under the same Idempotency-Key, or the same id and \
          when.";
+    SERVICE_UNAVAILABLE EmbeddingUnavailable "embedding_unavailable"
+        "The text cannot be embedded now"
+        "Send it again later, or with an embedding of your own; nothing was stored. GET /v1/status says how the embedder is.";
     SERVICE_UNAVAILABLE Timeout "timeout"
         "The request took too long"
         "Send it again. A write is safe to repeat under the same Idempotency-Key, or the same id and when.";

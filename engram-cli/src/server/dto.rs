@@ -20,7 +20,7 @@ use super::{
     problem::{Code, Problem},
     terms::etag,
 };
-use crate::service::SpaceService;
+use crate::service::{SpaceService, VectorState};
 
 /// A memory to store.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -166,6 +166,9 @@ pub(crate) struct ReceiptView {
     lsn: u64,
     outcome: &'static str,
     durability: &'static str,
+    /// `given`, `embedded`, `pending` or `none`; of a memory that was stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<&'static str>,
     /// Where memories of its space are.
     #[serde(skip)]
     path: String,
@@ -179,6 +182,17 @@ impl ReceiptView {
             name => format!("/spaces/{name}"),
         };
         Self { path, ..receipt.into() }
+    }
+
+    /// With what there is of the memory's vector.
+    pub(crate) fn with_vector(self, vector: VectorState) -> Self {
+        let embedding = match vector {
+            VectorState::Given => "given",
+            VectorState::Embedded => "embedded",
+            VectorState::Pending => "pending",
+            VectorState::None => "none",
+        };
+        Self { embedding: Some(embedding), ..self }
     }
 }
 
@@ -195,7 +209,8 @@ impl From<Receipt> for ReceiptView {
             Durability::Written => "written",
             Durability::Volatile => "volatile",
         };
-        Self { id: receipt.id, lsn: receipt.lsn.get(), outcome, durability, path: String::new() }
+        let (id, lsn) = (receipt.id, receipt.lsn.get());
+        Self { id, lsn, outcome, durability, embedding: None, path: String::new() }
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
     stream::NDJSON,
     terms::Terms,
 };
-use crate::service::SpaceService;
+use crate::service::{SpaceService, Stored};
 
 /// Bytes of a line.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -140,7 +140,7 @@ impl Import {
         };
         for (line, answer) in self.space.remember_all(turn, episodes).await? {
             match answer {
-                Ok(Receipt { outcome, lsn, .. }) => {
+                Ok(Stored { receipt: Receipt { outcome, lsn, .. }, .. }) => {
                     match outcome {
                         Outcome::Created => self.view.created += 1,
                         Outcome::Updated => self.view.updated += 1,

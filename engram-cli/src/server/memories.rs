@@ -17,6 +17,7 @@ use super::{
     problem::{Code, Problem},
     terms::{Terms, etag, has_version},
 };
+use crate::service::{SpaceService, Stored};
 
 /// Memories on a page whose size is not asked for.
 const LIST_LIMIT_DEFAULT: usize = 100;
@@ -31,8 +32,8 @@ pub(crate) async fn post(
     RawJson(body, bytes): RawJson<MemoryBody>,
 ) -> Result<ReceiptView, Problem> {
     let options = terms.options(&space, body.id(), &bytes)?;
-    let receipt = space.remember(body.into_episode()?, options).await?;
-    Ok(ReceiptView::in_space(&space, terms.keep(&space, receipt).await?))
+    let stored = space.remember(body.into_episode()?, options).await?;
+    view(&space, &terms, stored).await
 }
 
 /// `PUT /v1/memories/{id}`
@@ -43,8 +44,8 @@ pub(crate) async fn put(
     RawJson(body, bytes): RawJson<MemoryBody>,
 ) -> Result<ReceiptView, Problem> {
     let options = terms.options(&space, Some(&id), &bytes)?;
-    let receipt = space.remember(body.with_id(id)?.into_episode()?, options).await?;
-    Ok(ReceiptView::in_space(&space, terms.keep(&space, receipt).await?))
+    let stored = space.remember(body.with_id(id)?.into_episode()?, options).await?;
+    view(&space, &terms, stored).await
 }
 
 /// `PATCH /v1/memories/{id}`
@@ -55,8 +56,13 @@ pub(crate) async fn patch(
     RawJson(body, bytes): RawJson<PatchBody>,
 ) -> Result<ReceiptView, Problem> {
     let options = terms.options(&space, Some(&id), &bytes)?;
-    let receipt = space.patch(&id, &body.into_patch()?, &options).await?;
-    Ok(ReceiptView::in_space(&space, terms.keep(&space, receipt).await?))
+    let stored = space.patch(&id, body.into_patch()?, &options).await?;
+    view(&space, &terms, stored).await
+}
+
+async fn view(space: &SpaceService, terms: &Terms, stored: Stored) -> Result<ReceiptView, Problem> {
+    let receipt = terms.keep(space, stored.receipt).await?;
+    Ok(ReceiptView::in_space(space, receipt).with_vector(stored.vector))
 }
 
 /// `DELETE /v1/memories/{id}`

@@ -32,7 +32,10 @@ use super::{
     state::App,
     status::name_of_writes,
 };
-use crate::service::MemoryService;
+use crate::{
+    embed::{self, Snapshot},
+    service::MemoryService,
+};
 
 /// Upper bounds of the buckets for the time of a request, in seconds.
 const REQUEST_SECONDS: [f64; 16] =
@@ -133,6 +136,7 @@ impl Collector for StoreCollector {
         let Some(service) = self.0.get() else { return Ok(()) };
         let status = service.status();
         let log = &status.log;
+        let unembedded = status.unembedded;
         let mut to = MetricsEncoder(encoder);
         to.gauge("memories", "Memories stored", status.count as u64)?;
         to.gauge("capacity", "The most memories that the store holds", status.capacity as u64)?;
@@ -176,7 +180,8 @@ impl Collector for StoreCollector {
         let skipped = log.skipped_records;
         to.gauge("log_skipped_records", "Acknowledged records that the start could not read", skipped)?;
         let damaged = status.recovery.map_or(0, |report| report.damaged_ranges);
-        to.gauge("log_damaged_ranges", "Damaged places that the start found in the log", damaged)
+        to.gauge("log_damaged_ranges", "Damaged places that the start found in the log", damaged)?;
+        service.embed().map_or(Ok(()), |embed| to.embedding(&embed.progress().snapshot(), unembedded))
     }
 }
 
@@ -204,6 +209,23 @@ impl MetricsEncoder<'_> {
         for state in [Writes::Durable, Writes::Volatile, Writes::Refused] {
             let gauge = ConstGauge::new(u64::from(state == now));
             gauge.encode(family.encode_family(&[("state", name_of_writes(state))])?)?;
+        }
+        Ok(())
+    }
+
+    fn embedding(&mut self, now: &Snapshot, pending: usize) -> fmt::Result {
+        self.gauge("embedding_pending", "Memories without a vector", pending as u64)?;
+        let failed = "Memories that the model does not take, and that are not tried for now";
+        self.gauge("embedding_failed", failed, now.failed)?;
+        self.counter("embedded_memories", "Memories that the server has embedded", now.embedded)?;
+        self.counter("embedded_questions", "Questions that were to be embedded", now.questions)?;
+        let failed = "Questions that could not be embedded";
+        self.counter("embedded_questions_failed", failed, now.questions_failed)?;
+        let help = "1 for what the embedder does now";
+        let mut family = self.0.encode_descriptor("embedding_state", help, None, MetricType::Gauge)?;
+        for state in embed::State::ALL {
+            let gauge = ConstGauge::new(u64::from(state == now.state));
+            gauge.encode(family.encode_family(&[("state", state.name())])?)?;
         }
         Ok(())
     }

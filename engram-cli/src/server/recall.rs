@@ -6,9 +6,7 @@ use axum::{
     Json,
     response::{IntoResponse, Response},
 };
-use engram_core::{
-    Embedding, Explanation, Filter, Lsn, Mode, Query, Recall, Route, limits::RECALL_LIMIT_MAX,
-};
+use engram_core::{Embedding, Explanation, Filter, Lsn, Mode, Query, Route, limits::RECALL_LIMIT_MAX};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +17,7 @@ use super::{
     filter::FilterField,
     problem::{Code, Problem},
 };
+use crate::service::Answered;
 
 /// How long a question may wait for the change that it must see.
 const MIN_LSN_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -62,6 +61,9 @@ pub(crate) struct RecallView<'a> {
     results: Vec<HitView<'a>>,
     lsn: u64,
     complete: bool,
+    /// Why the question was answered by words alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding_error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explain: Option<RecallExplanation>,
 }
@@ -107,8 +109,8 @@ pub(crate) async fn post(
     if let Some(lsn) = min_lsn {
         space.service().wait_for(lsn, MIN_LSN_WAIT_MAX).await?;
     }
-    let recall = space.recall(query).await?;
-    Ok(Json(RecallView::new(&recall, explain)).into_response())
+    let answered = space.recall(query).await?;
+    Ok(Json(RecallView::new(&answered, explain)).into_response())
 }
 
 impl RecallBody {
@@ -159,7 +161,8 @@ fn duration(text: &str) -> Result<Duration, Problem> {
 }
 
 impl<'a> RecallView<'a> {
-    fn new(recall: &'a Recall, explain: bool) -> Self {
+    fn new(answered: &'a Answered, explain: bool) -> Self {
+        let recall = &answered.recall;
         let results = recall.hits.iter().map(|hit| HitView {
             what: (&*hit.memory).into(),
             score: hit.score,
@@ -169,6 +172,7 @@ impl<'a> RecallView<'a> {
             results: results.collect(),
             lsn: recall.lsn.get(),
             complete: recall.complete,
+            embedding_error: answered.embedding_error.as_ref().map(ToString::to_string),
             explain: explain.then(|| {
                 let route = recall.route;
                 RecallExplanation {

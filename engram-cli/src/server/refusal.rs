@@ -4,6 +4,10 @@ use engram_core::{EmbeddingError, StorageError, StoreError};
 use tracing::error;
 
 use super::problem::{Code, Problem};
+use crate::{
+    embed::{EmbedError, Kind},
+    service::ServiceError,
+};
 
 /// When to try again what only needs some space or a restart.
 const RETRY_AFTER_S: u32 = 5;
@@ -11,6 +15,10 @@ const RETRY_AFTER_S: u32 = 5;
 /// What to do about an embedding of another length: it comes from another model.
 const OTHER_DIMENSION: &str = "Send the vector of the model that the store is for; GET /v1/status says its dimension. A \
                                store for another model is made by `engram start --dimension N` on a new --data-dir.";
+
+/// What to do about an embedder that will not work by itself.
+const MISCONFIGURED: &str = "Correct the setting that the detail is about, of this server (`engram start --help`, --embed-…) \
+                             or of the endpoint; nothing was stored.";
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
@@ -41,6 +49,29 @@ impl From<StoreError> for Problem {
             _ => return of_defect(&error),
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<ServiceError> for Problem {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Store(error) => error.into(),
+            ServiceError::Embed(error) => error.into(),
+        }
+    }
+}
+
+impl From<EmbedError> for Problem {
+    fn from(error: EmbedError) -> Self {
+        let unavailable = Self::new(Code::EmbeddingUnavailable, error.to_string());
+        match error.kind {
+            Kind::Refused => Self::new(Code::EmbeddingRefused, error.to_string()),
+            Kind::Misconfigured => unavailable.suggest(MISCONFIGURED),
+            Kind::Transient { retry_after: None } | Kind::Broken => unavailable.retry_after_s(RETRY_AFTER_S),
+            Kind::Transient { retry_after: Some(wait) } => {
+                unavailable.retry_after_s(u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).max(1))
+            }
+        }
     }
 }
 

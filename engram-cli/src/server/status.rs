@@ -11,7 +11,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{extract::Ready, snapshot::SnapshotView, state::App};
-use crate::recovery_view::RecoveryView;
+use crate::{
+    embed::{EmbedService, Snapshot},
+    recovery_view::RecoveryView,
+};
 
 /// The answer to `GET /v1/status`.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -39,6 +42,44 @@ pub(crate) struct StatusView {
     log: LogView,
     snapshots: SnapshotsView,
     recovery: Option<RecoveryView>,
+    /// Null where the server makes no embeddings.
+    embedding: Option<EmbeddingView>,
+}
+
+/// How the server is doing with embeddings, since its start.
+#[derive(Debug, Serialize, JsonSchema)]
+struct EmbeddingView {
+    model: String,
+    /// Where the vectors come from.
+    source: String,
+    /// `idle`, `embedding`, `retrying` or `misconfigured`.
+    state: &'static str,
+    /// Memories without an embedding.
+    pending: usize,
+    embedded: u64,
+    /// Memories that the model does not take, and that are not tried for now.
+    failed: u64,
+    questions: u64,
+    questions_failed: u64,
+    last_error: Option<String>,
+}
+
+impl EmbeddingView {
+    fn new(embed: &EmbedService, pending: usize) -> Self {
+        let Snapshot { state, embedded, failed, questions, questions_failed, last_error } =
+            embed.progress().snapshot();
+        Self {
+            model: embed.embedder().identity().name,
+            source: embed.embedder().source(),
+            state: state.name(),
+            pending,
+            embedded,
+            failed,
+            questions,
+            questions_failed,
+            last_error,
+        }
+    }
 }
 
 /// What finds the candidates of a recall by vector.
@@ -129,6 +170,8 @@ impl From<ModelIdentity> for ModelView {
 
 /// `GET /v1/status`
 pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> Json<StatusView> {
+    let status = service.status();
+    let embedding = service.embed().map(|embed| EmbeddingView::new(embed, status.unembedded));
     let StoreStatus {
         memory_bytes,
         memory_limit,
@@ -145,7 +188,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> J
         recovery,
         writes,
         snapshots,
-    } = service.status();
+    } = status;
     Json(StatusView {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: app.started.elapsed().as_secs(),
@@ -164,6 +207,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> J
         log: LogView::new(&app, &log),
         snapshots: SnapshotsView::from(&snapshots),
         recovery: recovery.map(RecoveryView::from),
+        embedding,
     })
 }
 

@@ -63,6 +63,8 @@ const MEMORY: &[Code] = &[
     InvalidConfidence,
     InvalidMetadata,
     InvalidEmbedding,
+    EmbeddingRefused,
+    EmbeddingUnavailable,
     CapacityReached,
     MemoryLimitReached,
 ];
@@ -399,7 +401,18 @@ pub(super) fn operations(schemas: &mut Schemas) -> Vec<(Operation, Vec<Answer>, 
                 name: "recall",
                 what: "The memories that answer a question best: by words, by an embedding, or by both.",
                 in_each_space: true,
-                errors: &[ANY, BODY, &[InvalidQuery, InvalidFilter, InvalidEmbedding, LsnNotReached]],
+                errors: &[
+                    ANY,
+                    BODY,
+                    &[
+                        InvalidQuery,
+                        InvalidFilter,
+                        InvalidEmbedding,
+                        EmbeddingRefused,
+                        EmbeddingUnavailable,
+                        LsnNotReached,
+                    ],
+                ],
                 ..NONE
             },
             vec![json::<RecallView>(OK, "The best first.", schemas)],
