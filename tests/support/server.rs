@@ -261,6 +261,17 @@ impl Client {
 
     /// Any request with these headers; without a body if it is empty.
     pub(crate) fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        self.try_request(method, path, headers, body).unwrap()
+    }
+
+    /// The same; nothing when the connection breaks.
+    pub(crate) fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Option<Answer> {
         let url = format!("{}{path}", self.url);
         let json = [("content-type", "application/json")];
         let is_typed = body.is_empty() || headers.iter().any(|(name, _)| *name == "content-type");
@@ -276,7 +287,7 @@ impl Client {
             };
             headers.fold(request, |it, (name, value)| it.header(*name, *value)).send(body)
         };
-        answer(response.unwrap())
+        response.ok().map(answer)
     }
 
     /// The memory with this id, or nothing.
