@@ -66,7 +66,10 @@ impl Answer {
 /// The command that starts a server on `data_dir`, on a port that the system chooses.
 pub(crate) fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
-    command.arg("start").arg("--data-dir").arg(data_dir).args(["--listen", "127.0.0.1:0"]).args(arguments);
+    command.arg("start").arg("--data-dir").arg(data_dir).args(arguments);
+    if !arguments.contains(&"--listen") {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     command.env_remove("ENGRAM_API_KEY").env_remove("ENGRAM_API_KEY_FILE");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
