@@ -17,7 +17,7 @@ use crate::{
     crashtest::CrashtestArgs,
     embed::EmbedArgs,
     keys::verb::KeyVerb,
-    operator::{RecoverArgs, RepairArgs, RestoreArgs, SnapshotArgs, VerifyArgs, WalVerb},
+    operator::{RecoverArgs, ReembedArgs, RepairArgs, RestoreArgs, SnapshotArgs, VerifyArgs, WalVerb},
     server::HttpArgs,
 };
 
@@ -98,6 +98,8 @@ pub(crate) enum Verb {
     Snapshot(SnapshotArgs),
     /// Make a new data directory from a snapshot.
     Restore(RestoreArgs),
+    /// Embed all contents anew, by another model.
+    Reembed(ReembedArgs),
     /// Make, list and revoke the keys that clients need
     #[command(subcommand)]
     Key(KeyVerb),

@@ -48,7 +48,10 @@ fn note_model(store: &MemoryStore, model: ModelIdentity) -> Result<(), Failure> 
     if noted.is_none() && writes == Writes::Refused {
         return Ok(()); // a start that can write will
     }
-    Ok(store.set_model(model)?)
+    store.set_model(model).map_err(|error| {
+        Failure::from(error)
+            .help("embed all contents anew, while no server runs: engram reembed --embed-model NAME …")
+    })
 }
 
 fn open_store(app: &App, embedder: Option<&Embedder>) -> Result<MemoryStore, Failure> {

@@ -51,6 +51,7 @@ fn main() -> ExitCode {
         Verb::Repair(args) => operator::repair(&args),
         Verb::Snapshot(args) => operator::snapshot(&args),
         Verb::Restore(args) => operator::restore(&args),
+        Verb::Reembed(args) => operator::reembed(args),
         Verb::Key(verb) => keys::verb::run(verb),
         Verb::Crashtest(args) => crashtest::run(&args),
     };

@@ -118,8 +118,9 @@ impl Embedder {
         let message = format!(
             "expected embeddings of {dimension} numbers, as the store's are, got a model of {known}: {model}"
         );
-        Err(Failure::new(Exit::Setting, message)
-            .help("start with the model that the store was made for, or on an empty --data-dir"))
+        Err(Failure::new(Exit::Setting, message).help(
+            "start with the model that the store was made for, or embed all anew by this one: engram reembed",
+        ))
     }
 
     /// How many numbers the vectors have, asked for when it is not known.

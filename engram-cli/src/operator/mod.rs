@@ -7,6 +7,7 @@
 mod inspection;
 mod output;
 mod recover;
+mod reembed;
 mod repair;
 mod restore;
 mod snapshot;
@@ -27,8 +28,8 @@ use engram_core::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) use self::{
-    output::Output, recover::RecoverArgs, repair::RepairArgs, restore::RestoreArgs, snapshot::SnapshotArgs,
-    verify::VerifyArgs, wal::WalVerb,
+    output::Output, recover::RecoverArgs, reembed::ReembedArgs, repair::RepairArgs, restore::RestoreArgs,
+    snapshot::SnapshotArgs, verify::VerifyArgs, wal::WalVerb,
 };
 use crate::{
     config::LOG_DIRECTORY,
@@ -36,8 +37,8 @@ use crate::{
 };
 
 pub(crate) use self::{
-    recover::run as recover, repair::run as repair, restore::run as restore, snapshot::run as snapshot,
-    verify::run as verify, wal::run as wal,
+    recover::run as recover, reembed::run as reembed, repair::run as repair, restore::run as restore,
+    snapshot::run as snapshot, verify::run as verify, wal::run as wal,
 };
 
 /// Where the store is.
