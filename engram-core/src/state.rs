@@ -232,6 +232,22 @@ impl State {
         self.apply_next(&mut self.applying(), lsn, prepared)
     }
 
+    /// Applies a memory of a damaged log that was not applied in its turn, if that is for want of what is lost. Says whether
+    /// it was.
+    pub(crate) fn apply_after_loss(&self, lsn: Lsn, prepared: &mut Prepared) -> bool {
+        let Prepared::Store { space, memory, terms, .. } = prepared else { return false };
+        let mut applying = self.applying();
+        if self.space(space).is_none() {
+            self.apply_space(lsn, &SpaceRecord { space: space.clone(), capacity: None });
+        }
+        let there = self.space(space).and_then(|space| space.entry(memory.id()));
+        let there = there.map_or(Lsn::ZERO, |entry| entry.memory.lsn);
+        if terms.expected.take().is_some_and(|expected| there >= expected) {
+            return false;
+        }
+        self.apply_next(&mut applying, lsn, prepared).is_ok()
+    }
+
     /// Applies a record that no log has taken, under the next number.
     pub(crate) fn apply_volatile(
         &self,
@@ -314,8 +330,8 @@ impl State {
             return Err(StoreError::SpaceNotFound { space: space.to_owned() });
         };
         let before = space.entry(memory.id());
-        let Terms { expected, request } = std::mem::take(terms);
-        check_expected(memory.id(), expected, before.as_ref().map(|entry| &*entry.memory))?;
+        check_expected(memory.id(), terms.expected, before.as_ref().map(|entry| &*entry.memory))?;
+        let Terms { request, .. } = std::mem::take(terms);
         if let Some(entry) = &before {
             keep(capture, &space, &entry.memory);
         }

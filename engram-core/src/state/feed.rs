@@ -64,6 +64,8 @@ impl Feed {
     pub(super) fn begin_after(&self, snapshot: Lsn) {
         let mut kept = self.kept();
         kept.items.retain(|item| item.lsn > snapshot);
+        // What a damaged log has given late is told in its place.
+        kept.items.make_contiguous().sort_by_key(|item| item.lsn);
         kept.gone = kept.gone.max(snapshot);
     }
 

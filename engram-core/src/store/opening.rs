@@ -142,8 +142,10 @@ impl MemoryStore {
             let replay = replay.get_or_insert_with(|| Replay::start(&store.state));
             replay.push(header.lsn, header.entry_type, payload)
         })?;
-        if let Some(replay) = replay {
-            replay.finish();
+        let refused = replay.map(Replay::finish).unwrap_or_default();
+        let lost_of_snapshot = report.snapshot.as_ref().map_or(0, |snapshot| snapshot.lost_records);
+        if report.lost_records + report.declared_lost + lost_of_snapshot > 0 {
+            refused.apply(&store.state);
         }
         let snapshot = report.snapshot.as_ref().map_or(Lsn::ZERO, |snapshot| snapshot.lsn);
         store.state.set_recovered(report.last_lsn, snapshot);

@@ -1,6 +1,7 @@
 //! What a log holds is applied by one thread, while another reads it and makes its records ready.
 
 use std::{
+    collections::HashMap,
     panic::resume_unwind,
     sync::{
         Arc,
@@ -21,6 +22,12 @@ const BATCHES_MAX: usize = 8;
 
 type Batch = Vec<(Lsn, Prepared)>;
 
+/// Memories that were not applied, since the version that they expect was not there, or their space: the last of each, by
+/// space and id. In a sound log they had lost to another change. In a damaged one what they stand on may be lost, and they
+/// themselves acknowledged.
+#[derive(Default)]
+pub(super) struct Refused(HashMap<(String, Arc<str>), (Lsn, Prepared)>);
+
 /// The reading side. All records are applied when [`finish`](Self::finish) returns; until then, nobody else has the state.
 pub(super) struct Replay {
     state: Arc<State>,
@@ -28,7 +35,9 @@ pub(super) struct Replay {
     config: Config,
     batch: Batch,
     /// Nothing when there can be no thread: then this one does it all.
-    applying: Option<(SyncSender<Batch>, JoinHandle<()>)>,
+    applying: Option<(SyncSender<Batch>, JoinHandle<Refused>)>,
+    /// Of what this thread has applied.
+    refused: Refused,
     /// What is left of batches that were applied. Its memory is used again, or given back by the thread that took it: two
     /// of them at the allocator wait for each other.
     given_back: Receiver<Batch>,
@@ -42,11 +51,13 @@ impl Replay {
         let (back, given_back) = channel();
         let shared = Arc::clone(state);
         let work = move || {
+            let mut refused = Refused::default();
             for mut batch in receiver {
-                apply(&shared, &mut batch);
+                apply(&shared, &mut batch, &mut refused);
                 // Nobody is there to take it after an error over there: then it ends here.
                 drop(back.send(batch));
             }
+            refused
         };
         let thread = thread::Builder::new().name("engram-replay".to_owned()).spawn(work);
         let applying = thread.map(|thread| (sender, thread));
@@ -58,6 +69,7 @@ impl Replay {
             config: state.config(),
             batch: Batch::new(),
             applying: applying.ok(),
+            refused: Refused::default(),
             given_back,
             applied: Batch::new(),
         }
@@ -93,25 +105,57 @@ impl Replay {
         match &self.applying {
             // It is gone only after a panic, which `finish` passes on.
             Some((sender, _)) => drop(sender.send(batch)),
-            None => apply(&self.state, &mut batch),
+            None => apply(&self.state, &mut batch, &mut self.refused),
         }
     }
 
-    /// Waits until all records are applied.
-    pub(super) fn finish(mut self) {
+    /// Waits until all records are applied. Gives those that were not.
+    pub(super) fn finish(mut self) -> Refused {
         self.hand_over();
-        if let Some((sender, thread)) = self.applying.take() {
-            drop(sender);
-            if let Err(panic) = thread.join() {
-                resume_unwind(panic);
+        let Some((sender, thread)) = self.applying.take() else { return self.refused };
+        drop(sender);
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+impl Refused {
+    /// Applies what a damaged log may have acknowledged: a change of a version that is lost, or in a space whose making is.
+    /// What lost to a later version stays as it is.
+    pub(super) fn apply(self, state: &State) {
+        let mut records: Vec<_> = self.0.into_values().collect();
+        records.sort_unstable_by_key(|(lsn, _)| *lsn);
+        for (lsn, mut prepared) in records {
+            if state.apply_after_loss(lsn, &mut prepared) {
+                tracing::warn!(lsn = lsn.get(), "a change is applied though what it was made on is lost");
             }
+        }
+    }
+
+    fn keep(&mut self, lsn: Lsn, prepared: &mut Prepared) {
+        if let Prepared::Store { space, memory, .. } = prepared {
+            let place = (space.clone(), Arc::clone(&memory.id));
+            self.0.insert(place, (lsn, std::mem::replace(prepared, Prepared::Former)));
+        }
+    }
+
+    /// What ends here does not come back.
+    fn end(&mut self, prepared: &Prepared) {
+        match prepared {
+            Prepared::Forget(record) if !self.0.is_empty() => {
+                self.0.remove(&(record.space.clone(), Arc::from(record.id.as_str())));
+            }
+            Prepared::DropSpace { space } => self.0.retain(|(of, _), _| of != space),
+            _ => {}
         }
     }
 }
 
-fn apply(state: &State, batch: &mut Batch) {
+fn apply(state: &State, batch: &mut Batch, refused: &mut Refused) {
     for (lsn, prepared) in batch {
-        // What its terms kept from happening then does not happen now.
-        drop(state.apply_prepared(*lsn, prepared));
+        match state.apply_prepared(*lsn, prepared) {
+            // What its terms kept from happening then does not happen now.
+            Err(_) => refused.keep(*lsn, prepared),
+            Ok(_) => refused.end(prepared),
+        }
     }
 }
