@@ -17,6 +17,7 @@ use crate::{
     crashtest::CrashtestArgs,
     embed::EmbedArgs,
     keys::verb::KeyVerb,
+    mcp::McpArgs,
     operator::{RecoverArgs, ReembedArgs, RepairArgs, RestoreArgs, SnapshotArgs, VerifyArgs, WalVerb},
     server::HttpArgs,
 };
@@ -85,6 +86,8 @@ fn arguments(command: &Command) -> Vec<&Arg> {
 pub(crate) enum Verb {
     /// Run the server.
     Start(Box<StartArgs>),
+    /// Give an AI agent the memories as tools: the Model Context Protocol on standard input and output.
+    Mcp(McpArgs),
     /// Check that all of a log can be read: every segment, record, checksum and promise.
     Verify(VerifyArgs),
     /// Look into a log.

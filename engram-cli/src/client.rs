@@ -1,5 +1,7 @@
 //! How the verbs talk to a server: where it is, and how to be let in.
 
+mod call;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde::Deserialize;
@@ -14,6 +16,8 @@ use crate::{
     exit::{Exit, Failure},
     keys::secret::Secret,
 };
+
+pub(crate) use call::{Call, NoReply, Reply};
 
 /// Flags of the verbs that talk to a server.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +36,7 @@ pub(crate) struct ServerArgs {
 }
 
 /// A server, and the key for it.
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
     agent: Agent,
     url: String,
@@ -60,9 +65,15 @@ impl ServerArgs {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(time_max))
+            // A connection that was kept may be of a server that is gone, and then nobody knows what has reached it.
+            .max_idle_connections(0)
             // Whom it would lead to gets no key.
             .max_redirects(0)
             .max_redirects_will_error(false);
+        if call::loopback_address(&self.server).is_some() {
+            // What is on this machine is not asked for through a proxy.
+            config = config.proxy(None);
+        }
         if let Some(file) = &self.tls_ca {
             config = config.tls_config(TlsConfig::builder().root_certs(trusted(file)?).build());
         }

@@ -10,6 +10,8 @@
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems;
 //! - [`keys`] are who may ask, and `engram key`; [`client`] is how the other verbs talk to a server;
+//! - [`mcp`] is the Model Context Protocol over these routes, or, as `engram mcp`, over those of a server elsewhere, which
+//!   [`client`] asks;
 //! - [`operator`] is what an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot`, `restore`, and
 //!   [`recovery_view`] what they and the server say of a recovery;
 //! - [`crashtest`] is `engram crashtest`, which runs the server as a user would, and kills it.
@@ -25,6 +27,7 @@ mod exit;
 mod files;
 mod keys;
 mod logging;
+mod mcp;
 mod memory;
 mod operator;
 mod recovery_view;
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     };
     let outcome = match args.verb {
         Verb::Start(args) => start::run(*args),
+        Verb::Mcp(args) => mcp::run(args),
         Verb::Verify(args) => operator::verify(&args),
         Verb::Wal(verb) => operator::wal(&verb),
         Verb::Recover(args) => operator::recover(&args),

@@ -5,7 +5,7 @@
 //! [`output`] is where results go.
 
 mod inspection;
-mod output;
+pub(crate) mod output;
 mod recover;
 mod reembed;
 mod repair;

@@ -51,13 +51,13 @@ fn answer(written: io::Result<()>) -> Result<Reader, Failure> {
 }
 
 /// A time of the log, in microseconds since 1970, as RFC 3339.
-pub(super) fn time(us: u64) -> String {
+pub(crate) fn time(us: u64) -> String {
     let time = i64::try_from(us).ok().and_then(DateTime::from_timestamp_micros);
     time.map_or_else(|| format!("{us} µs"), |time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 /// A size for people: three digits that matter.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["bytes", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {

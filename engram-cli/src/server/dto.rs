@@ -229,8 +229,8 @@ impl IntoResponse for ReceiptView {
     }
 }
 
-/// An id as a segment of a path.
-fn percent_encoded(id: &str) -> String {
+/// A text as a segment of a path, or as a value in a query.
+pub(crate) fn percent_encoded(id: &str) -> String {
     use std::fmt::Write as _;
     let mut segment = String::with_capacity(id.len());
     for byte in id.bytes() {

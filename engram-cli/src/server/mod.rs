@@ -53,6 +53,9 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 pub(crate) use args::{HttpArgs, HttpConfig};
+pub(crate) use auth::Principal;
+pub(crate) use dto::percent_encoded;
+pub(crate) use need::Need;
 pub(crate) use router::router;
 pub(crate) use snapshot::SnapshotView;
 pub(crate) use state::App;

@@ -85,7 +85,6 @@ pub(crate) async fn refuse_foreign_pages(
 }
 
 /// The same with other hosts refused in any case: for ways in that browsers are known to be led to.
-#[expect(dead_code, reason = "the layer of /mcp, which is not there yet")]
 pub(crate) async fn refuse_foreign_hosts(
     State(app): State<Arc<App>>,
     request: Request,

@@ -23,15 +23,15 @@ use super::{
         BATCH_TIME_MAX, LONG_TIME_MAX, REQUEST_TIME_MAX, answer_panic, limit_in_flight, limit_time, measure,
     },
     memories, metrics, openapi,
-    origin::refuse_foreign_pages,
+    origin::{refuse_foreign_hosts, refuse_foreign_pages},
     problem::{Code, Problem},
     recall, request_id, snapshot, spaces,
     state::App,
     status,
 };
+use crate::mcp;
 
-/// All of the HTTP interface. A further way in (MCP, say) is merged in here; what concerns all requests
-/// is a layer here.
+/// All of the HTTP interface, and MCP over it. What concerns all requests is a layer here.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let of_server = Router::new()
         .route("/healthz", get(health::healthz))
@@ -61,11 +61,16 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         |routes: Router<Arc<App>>, time_max: Duration| routes.layer(from_fn_with_state(time_max, limit_time));
     let trace = TraceLayer::new_for_http().make_span_with(request_id::span);
     let trace = trace.on_failure(DefaultOnFailure::new().level(Level::DEBUG));
-    limited(single, REQUEST_TIME_MAX)
+    let routes = limited(single, REQUEST_TIME_MAX)
         .merge(limited(batch, BATCH_TIME_MAX))
         .merge(limited(long, LONG_TIME_MAX))
         .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
+        .method_not_allowed_fallback(no_method);
+    // Its tools ask these routes: what a tool does is a request like any other, within the one that has called it.
+    let tools = routes.clone().layer(CatchPanicLayer::custom(answer_panic)).with_state(Arc::clone(app));
+    let mcp = limited(Router::new().route_service("/mcp", mcp::over_http(tools)), BATCH_TIME_MAX);
+    routes
+        .merge(mcp.layer(from_fn_with_state(Arc::clone(app), refuse_foreign_hosts)))
         // From here on the last is the first that a request meets. Who has no key takes no place.
         .layer(from_fn_with_state(Arc::clone(app), limit_in_flight))
         .layer(from_fn_with_state(Arc::clone(app), authorize))
