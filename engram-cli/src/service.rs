@@ -1,6 +1,8 @@
 //! The store without its blocking, and with its embedder: what each way in calls, be it HTTP, or later MCP. It speaks in
 //! the store's own types and knows no protocol; what is added for all ways in is added here.
 
+mod space;
+
 use std::{
     fmt,
     panic::resume_unwind,
@@ -10,16 +12,16 @@ use std::{
 };
 
 use engram_core::{
-    Embedding, Episode, FeedItem, ListQuery, Lsn, Memory, MemoryStore, Mode, Page, Patch, Query, Recall,
-    Receipt, ReceiptHandle, Space, SpaceStatus, StoreError, StoreStatus, WriteOptions, chrono::Utc,
-    storage::SnapshotReport,
+    FeedItem, Lsn, MemoryStore, Receipt, ReceiptHandle, SpaceStatus, StoreError, StoreStatus, WriteOptions,
+    chrono::Utc, storage::SnapshotReport,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::spawn_blocking,
 };
 
-use crate::embed::{EmbedError, EmbedService, Item};
+pub(crate) use self::space::{Answered, ServiceError, SpaceService, Stored, VectorState};
+use crate::embed::EmbedService;
 
 /// Batches that are read and stored at once; others wait. It bounds the memory that their bodies take.
 const BATCHES_MAX: usize = 4;
@@ -29,9 +31,6 @@ const WAITING_SUBMITS_MAX: usize = 16;
 
 /// Threads that may wait for a change to be seen; what comes then waits as a task, and has less time left.
 const WAITING_READS_MAX: usize = 64;
-
-/// How often a change of a part of a memory is tried anew, when others change it at the same time.
-const PATCH_TRIES: usize = 32;
 
 /// All memories, for any number of tasks. Cheap to clone.
 #[derive(Clone)]
@@ -194,263 +193,6 @@ impl MemoryService {
     pub(crate) async fn close(&self) -> Result<(), StoreError> {
         let store = Arc::clone(&self.store);
         off_the_runtime(move || store.close()).await
-    }
-}
-
-/// The memories of one space. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct SpaceService {
-    service: MemoryService,
-    name: Arc<str>,
-}
-
-impl SpaceService {
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    /// The memories of all spaces.
-    pub(crate) fn service(&self) -> &MemoryService {
-        &self.service
-    }
-
-    /// Stores an episode: see [`Space::submit`]. A caller that stops waiting does not undo it.
-    pub(crate) async fn remember(
-        &self,
-        mut episode: Episode,
-        options: WriteOptions,
-    ) -> Result<Stored, ServiceError> {
-        let is_given = episode.embedding.is_some();
-        if let Some(embed) = &self.service.embed {
-            episode = embed.prepare(episode).await?;
-        }
-        let options = self.service.with_embedder(options);
-        let receipt = self.submit(move |space| space.submit(episode, &options)).await?;
-        Ok(self.stored(receipt, is_given))
-    }
-
-    /// What is to be told of a memory that was stored with its embedding, or without.
-    fn stored(&self, receipt: Receipt, is_given: bool) -> Stored {
-        let has_vector = || {
-            let memory = self.get(&receipt.id);
-            memory.is_some_and(|memory| memory.lsn() == receipt.lsn && memory.has_embedding())
-        };
-        let vector = match &self.service.embed {
-            _ if is_given => VectorState::Given,
-            _ if has_vector() => VectorState::Embedded,
-            Some(embed) => {
-                embed.progress().wake();
-                VectorState::Pending
-            }
-            None => VectorState::None,
-        };
-        Stored { receipt, vector }
-    }
-
-    /// Changes a part of a memory: see [`Space::patch`]. What comes in between is found out and taken in, unless the
-    /// caller expects a version.
-    pub(crate) async fn patch(
-        &self,
-        id: &str,
-        mut patch: Patch,
-        options: &WriteOptions,
-    ) -> Result<Stored, ServiceError> {
-        let is_given = matches!(patch.embedding, Some(Some(_)));
-        if let Some(embed) = &self.service.embed {
-            patch = embed.prepare_patch(patch).await?;
-        }
-        let mut tries = PATCH_TRIES;
-        loop {
-            let (id, patch, with) = (id.to_owned(), patch.clone(), options.clone());
-            let answer = self.submit(move |space| space.submit_patch(&id, patch, &with)).await;
-            tries -= 1;
-            match answer {
-                Err(StoreError::VersionMismatch { .. }) if options.expected.is_none() && tries > 0 => {}
-                answer => return Ok(self.stored(answer?, is_given)),
-            }
-        }
-    }
-
-    /// Forgets a memory: see [`Space::submit_forget`].
-    pub(crate) async fn forget(&self, id: String, options: WriteOptions) -> Result<Receipt, StoreError> {
-        self.submit(move |space| space.submit_forget(&id, &options)).await
-    }
-
-    async fn submit(
-        &self,
-        submit: impl FnOnce(&Space<'_>) -> ReceiptHandle + Send + 'static,
-    ) -> Result<Receipt, StoreError> {
-        let name = Arc::clone(&self.name);
-        let submit = move |store: &MemoryStore| match store.space(&name) {
-            Ok(space) => submit(&space),
-            Err(error) => ReceiptHandle::ready(Err(error)),
-        };
-        self.service.submit(submit).await
-    }
-
-    /// Stores many episodes: all are submitted before the first is awaited, so that they share the log's syncs. Gives
-    /// an answer for each, in order, with the place that it came with. What `episodes` refuses does not keep the others
-    /// from being stored.
-    pub(crate) async fn remember_all<P, E, I>(
-        &self,
-        turn: BatchTurn,
-        episodes: impl FnOnce() -> Result<I, E> + Send + 'static,
-    ) -> Result<Vec<(P, Result<Stored, E>)>, E>
-    where
-        P: Send + 'static,
-        E: From<StoreError> + From<EmbedError> + Send + 'static,
-        I: IntoIterator<Item = Item<P, E>>,
-    {
-        let (service, name) = (self.service.clone(), Arc::clone(&self.name));
-        let submitted = off_the_runtime(move || {
-            let mut items: Vec<_> = episodes()?.into_iter().collect();
-            let has_embedding = |item: &Result<(Episode, WriteOptions), E>| matches!(item, Ok((episode, _)) if episode.embedding.is_some());
-            let given: Vec<bool> = items.iter().map(|(_, item)| has_embedding(item)).collect();
-            if let Some(embed) = &service.embed {
-                embed.prepare_all(&mut items);
-            }
-            let space = service.store.space(&name)?;
-            let submit = |((place, item), is_given): (Item<P, E>, bool)| {
-                let submit = |(episode, options)| space.submit(episode, &service.with_embedder(options));
-                ((place, is_given), item.map(submit))
-            };
-            Ok::<_, E>(items.into_iter().zip(given).map(submit).collect::<Vec<_>>())
-        });
-        let answers = all(submitted.await?).await.into_iter();
-        drop(turn);
-        let stored = |((place, is_given), answer): ((P, bool), Result<Receipt, E>)| {
-            (place, answer.map(|receipt| self.stored(receipt, is_given)))
-        };
-        Ok(answers.map(stored).collect())
-    }
-
-    /// Forgets many memories, under terms of their own.
-    pub(crate) async fn forget_all(
-        &self,
-        memories: Vec<(String, WriteOptions)>,
-    ) -> Result<Vec<Result<Receipt, StoreError>>, StoreError> {
-        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
-        let submitted = off_the_runtime(move || {
-            let space = store.space(&name)?;
-            let submit = |(id, options): (String, WriteOptions)| ((), Ok(space.submit_forget(&id, &options)));
-            Ok::<_, StoreError>(memories.into_iter().map(submit).collect::<Vec<_>>())
-        });
-        Ok(all(submitted.await?).await.into_iter().map(|((), answer)| answer).collect())
-    }
-
-    /// The memory with this id.
-    pub(crate) fn get(&self, id: &str) -> Option<Arc<Memory>> {
-        self.service.store.space(&self.name).ok()?.get(id)
-    }
-
-    /// The memory with this id, and its embedding.
-    pub(crate) fn get_with_embedding(&self, id: &str) -> Option<(Arc<Memory>, Option<Embedding>)> {
-        self.service.store.space(&self.name).ok()?.get_with_embedding(id)
-    }
-
-    /// A page of all memories: see [`Space::list`].
-    pub(crate) async fn list(&self, query: ListQuery) -> Result<Page, StoreError> {
-        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
-        if query.filter.condition.is_none() {
-            return store.space(&name)?.list(&query);
-        }
-        // It may look at thousands.
-        let turn = turn(&self.service.recalls).await;
-        off_the_runtime(move || {
-            let _turn = turn;
-            store.space(&name)?.list(&query)
-        })
-        .await
-    }
-
-    /// The memories that answer a question best: see [`Space::recall`]. A question in words that may be answered by meaning
-    /// is embedded first.
-    pub(crate) async fn recall(&self, mut query: Query) -> Result<Answered, ServiceError> {
-        let mut embedding_error = None;
-        if query.mode != Mode::Words
-            && query.embedding.is_none()
-            && let (Some(embed), Some(words)) = (&self.service.embed, &query.words)
-        {
-            match embed.question(words).await {
-                Ok(embedding) => query.embedding = Some(embedding),
-                Err(error) if query.mode == Mode::Auto => embedding_error = Some(error),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let turn = turn(&self.service.recalls).await;
-        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
-        let recall = off_the_runtime(move || {
-            let _turn = turn;
-            store.space(&name)?.recall(&query)
-        });
-        Ok(Answered { recall: recall.await?, embedding_error })
-    }
-
-    /// The space as it is now.
-    pub(crate) fn status(&self) -> Result<SpaceStatus, StoreError> {
-        Ok(self.service.store.space(&self.name)?.status())
-    }
-}
-
-/// Waits for all of them, in order.
-async fn all<P, E: From<StoreError>>(
-    submitted: Vec<(P, Result<ReceiptHandle, E>)>,
-) -> Vec<(P, Result<Receipt, E>)> {
-    let mut answers = Vec::with_capacity(submitted.len());
-    for (place, handle) in submitted {
-        let answer = match handle {
-            Ok(handle) => handle.await.map_err(E::from),
-            Err(refusal) => Err(refusal),
-        };
-        answers.push((place, answer));
-    }
-    answers
-}
-
-/// A memory that was stored.
-#[derive(Debug)]
-pub(crate) struct Stored {
-    pub(crate) receipt: Receipt,
-    pub(crate) vector: VectorState,
-}
-
-/// What there is of the vector of a memory that was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum VectorState {
-    /// It came with the memory.
-    Given,
-    /// The memory has it: the server has made it, or it was there before.
-    Embedded,
-    /// The server will make it.
-    Pending,
-    /// There is none, and nobody makes it.
-    None,
-}
-
-/// An answer to a question.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) recall: Recall,
-    /// Why it is by words alone, when it should have been by meaning, too.
-    pub(crate) embedding_error: Option<EmbedError>,
-}
-
-/// Why something was not done.
-#[derive(Debug)]
-pub(crate) enum ServiceError {
-    Store(StoreError),
-    Embed(EmbedError),
-}
-
-impl From<StoreError> for ServiceError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<EmbedError> for ServiceError {
-    fn from(error: EmbedError) -> Self {
-        Self::Embed(error)
     }
 }
 

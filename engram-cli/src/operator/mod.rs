@@ -22,8 +22,8 @@ use std::{
 };
 
 use engram_core::{
-    StorageError,
-    storage::{RecoveryProgress, WalReader},
+    MemoryStore, RecoveryMode, StorageError,
+    storage::{RecoveryProgress, WalOptions, WalReader, disk::RealDisk},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -84,6 +84,19 @@ impl DataDir {
         };
         let reader = WalReader::new(directory).map_err(of_reading)?;
         Ok((reader.on_progress(Arc::new(hook)), bar))
+    }
+}
+
+impl DataDir {
+    /// The store itself, which no server may be running on.
+    fn open_store(&self) -> Result<MemoryStore, Failure> {
+        let (_, bar) = self.reader()?; // its words, when there is nothing
+        bar.finish_and_clear();
+        let directory = self.log_directory()?;
+        let disk = RealDisk::open(&directory).map_err(|e| StorageError::bad_directory(&directory, &e));
+        let disk = disk.map_err(of_reading)?;
+        let store = MemoryStore::new(usize::MAX).with_log(Arc::new(disk), WalOptions::default());
+        store.map_err(|error| Failure::of_opening(error, RecoveryMode::default()))
     }
 }
 

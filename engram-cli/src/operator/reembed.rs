@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use engram_core::{
-    Embedding, ListQuery, Memory, MemoryStore, RecoveryMode, Staging, StorageError, StoreStatus,
-    limits::LIST_LIMIT_MAX,
-    storage::{WalOptions, disk::RealDisk},
-};
+use engram_core::{Embedding, ListQuery, Memory, MemoryStore, Staging, StoreStatus};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -40,6 +36,9 @@ Exit codes:
 /// How often a batch is tried, and how long the first pause before the next try is; each is twice as long as the one before.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Memories whose embeddings are asked for together.
+const STAGED_TOGETHER: usize = 256;
 
 /// How long the model may take to say how many numbers it gives.
 const PROBE_TIME_MAX: Duration = Duration::from_mins(1);
@@ -79,7 +78,7 @@ pub(crate) fn run(args: ReembedArgs) -> Result<(), Failure> {
             .help("name an endpoint with --embed-url and --embed-model")
     })?;
     let embedder = Embedder::open(&config)?;
-    let store = open(&args.data_dir)?;
+    let store = args.data_dir.open_store()?;
     let dimension = embedder.ask_dimension(PROBE_TIME_MAX).map_err(|error| of_model(&error))?;
     let StoreStatus { count: memories, dimension: former_dimension, model, .. } = store.status();
     let mut staging = store.begin_staging(dimension)?;
@@ -123,16 +122,6 @@ fn print(report: &Report, json: bool) -> Result<(), Failure> {
     output.end()
 }
 
-fn open(data_dir: &DataDir) -> Result<MemoryStore, Failure> {
-    let (_, bar) = data_dir.reader()?; // its words, when there is nothing
-    bar.finish_and_clear();
-    let directory = data_dir.log_directory()?;
-    let disk = RealDisk::open(&directory).map_err(|e| StorageError::bad_directory(&directory, &e));
-    let disk = disk.map_err(super::of_reading)?;
-    let store = MemoryStore::new(usize::MAX).with_log(Arc::new(disk), WalOptions::default());
-    store.map_err(|error| Failure::of_opening(error, RecoveryMode::default()))
-}
-
 struct Job<'a> {
     store: &'a MemoryStore,
     embedder: &'a Embedder,
@@ -144,7 +133,7 @@ struct Job<'a> {
 impl Job<'_> {
     fn stage_space(&mut self, name: &str, staging: &mut Staging) -> Result<(), Failure> {
         let space = self.store.space(name)?;
-        let mut query = ListQuery { limit: LIST_LIMIT_MAX.min(256), ..ListQuery::default() };
+        let mut query = ListQuery { limit: STAGED_TOGETHER, ..ListQuery::default() };
         loop {
             let page = space.list(&query)?;
             self.stage(name, &page.memories, staging)?;

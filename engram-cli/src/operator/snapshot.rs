@@ -1,11 +1,8 @@
 //! `engram snapshot`: all memories in one file, and the log before it gone.
 
-use std::{fs, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, io, path::PathBuf, time::Duration};
 
-use engram_core::{
-    MemoryStore, RecoveryMode, StorageError,
-    storage::{SnapshotReport, WalOptions, disk::RealDisk},
-};
+use engram_core::storage::SnapshotReport;
 
 use super::{
     DataDir,
@@ -96,13 +93,7 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<(), Failure> {
 
 fn of_directory(data_dir: &std::path::Path) -> Result<SnapshotView, Failure> {
     let data_dir = DataDir { data_dir: data_dir.to_path_buf() };
-    let (_, bar) = data_dir.reader()?; // its words, when there is nothing
-    bar.finish_and_clear();
-    let directory = data_dir.log_directory()?;
-    let disk = RealDisk::open(&directory).map_err(|e| StorageError::bad_directory(&directory, &e));
-    let disk = disk.map_err(super::of_reading)?;
-    let store = MemoryStore::new(usize::MAX).with_log(Arc::new(disk), WalOptions::default());
-    let store = store.map_err(|error| Failure::of_opening(error, RecoveryMode::default()))?;
+    let store = data_dir.open_store()?;
     let report: SnapshotReport = store.snapshot()?;
     store.close()?;
     Ok(SnapshotView::from(&report))
