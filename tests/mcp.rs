@@ -215,7 +215,7 @@ fn the_api_key_goes_along_and_is_never_told() {
                     assert!(reader.read_line(&mut head).unwrap() > 0);
                 }
                 let body =
-                    json!({"detail": "no", "suggestion": "Ask for a key.", "code": "forbidden"}).to_string();
+                    json!({"detail": "no", "suggestion": "Ask for a key.", "code": "of_its_own"}).to_string();
                 let status = if head.contains("/v1/") { "403 Forbidden" } else { "200 OK" };
                 write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
                 if head.contains("/v1/") {
@@ -226,7 +226,7 @@ fn the_api_key_goes_along_and_is_never_told() {
         let mut client = Client::start_with(&url, directory.path(), &[(variable, value)]);
         client.shake_hands("2025-06-18");
         let text = client.refusal("get_memory", &json!({"id": "a"}));
-        assert_eq!(text, "forbidden: no\nWhat to do: Ask for a key.");
+        assert_eq!(text, "of_its_own: no\nWhat to do: Ask for a key.");
         let head = server.join().unwrap();
         assert!(head.contains(&format!("authorization: Bearer {key}\r\n")), "{head}");
         client.end();

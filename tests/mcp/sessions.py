@@ -1,6 +1,7 @@
 """Sessions of the official MCP SDK with Engram, with a server that is killed in the middle. See tests/mcp/run."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
@@ -155,8 +156,11 @@ async def over_stdio(mode):
         async with session(command, mode) as it:
             print(f"  stdio, {mode}: {it.version}, handshake after {time.monotonic() - begun:.2f} s")
             await use(it, lambda: kill(data_dir))
-        # It serves others, too, and has outlived the session.
+        # It serves others, too, and has outlived the session. It has the lock until its end.
         os.kill(holder(data_dir), signal.SIGTERM)
+        lock = os.open(data_dir / "wal", os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.close(lock)
 
 
 async def over_http(mode):
