@@ -13,6 +13,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::mpsc,
     thread,
 };
 
@@ -205,29 +206,29 @@ fn the_api_key_goes_along_and_is_never_told() {
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        // It answers everything, and gives the head of the first request of a tool.
-        let server = thread::spawn(move || {
-            loop {
-                let (mut stream, _) = listener.accept().unwrap();
+        // It answers everything, to the end of the test, and tells the heads of the requests of tools.
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
                 let mut head = String::new();
                 let mut reader = BufReader::new(stream.try_clone().unwrap());
-                while !head.ends_with("\r\n\r\n") {
-                    assert!(reader.read_line(&mut head).unwrap() > 0);
-                }
+                while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).unwrap_or(0) > 0 {}
                 let body =
                     json!({"detail": "no", "suggestion": "Ask for a key.", "code": "of_its_own"}).to_string();
                 let status = if head.contains("/v1/") { "403 Forbidden" } else { "200 OK" };
-                write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+                // Who breaks off needs no answer.
+                drop(write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len()));
                 if head.contains("/v1/") {
-                    return head;
+                    drop(tell.send(head));
                 }
             }
         });
+        let _started = Started(directory.path().to_owned());
         let mut client = Client::start_with(&url, directory.path(), &[(variable, value)]);
         client.shake_hands("2025-06-18");
         let text = client.refusal("get_memory", &json!({"id": "a"}));
         assert_eq!(text, "of_its_own: no\nWhat to do: Ask for a key.");
-        let head = server.join().unwrap();
+        let head = told.recv().unwrap();
         assert!(head.contains(&format!("authorization: Bearer {key}\r\n")), "{head}");
         client.end();
     }
