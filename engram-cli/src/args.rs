@@ -14,11 +14,14 @@ use clap::{
 use engram_core::{FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
 
 use crate::{
+    ask::AskVerb,
     crashtest::CrashtestArgs,
     embed::EmbedArgs,
     keys::verb::KeyVerb,
     mcp::McpArgs,
-    operator::{RecoverArgs, ReembedArgs, RepairArgs, RestoreArgs, SnapshotArgs, VerifyArgs, WalVerb},
+    operator::{
+        RecoverArgs, ReembedArgs, RepairArgs, RestoreArgs, SnapshotArgs, StopArgs, VerifyArgs, WalVerb,
+    },
     server::HttpArgs,
 };
 
@@ -86,6 +89,10 @@ fn arguments(command: &Command) -> Vec<&Arg> {
 pub(crate) enum Verb {
     /// Run the server.
     Start(Box<StartArgs>),
+    /// End the server of a data directory, when it has answered what is in flight
+    Stop(StopArgs),
+    #[command(flatten)]
+    Ask(AskVerb),
     /// Give an AI agent the memories as tools: the Model Context Protocol on standard input and output.
     Mcp(McpArgs),
     /// Check that all of a log can be read: every segment, record, checksum and promise.

@@ -12,11 +12,13 @@
 //! - [`keys`] are who may ask, and `engram key`; [`client`] is how the other verbs talk to a server;
 //! - [`mcp`] is the Model Context Protocol over these routes, or, as `engram mcp`, over those of a server elsewhere, which
 //!   [`client`] asks;
+//! - [`ask`] is what a user asks of a running server: `engram remember`, `recall` and so on;
 //! - [`operator`] is what an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot`, `restore`, and
 //!   [`recovery_view`] what they and the server say of a recovery;
 //! - [`crashtest`] is `engram crashtest`, which runs the server as a user would, and kills it.
 
 mod args;
+mod ask;
 mod boot;
 mod client;
 mod config;
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
     };
     let outcome = match args.verb {
         Verb::Start(args) => start::run(*args),
+        Verb::Ask(verb) => ask::run(&verb),
+        Verb::Stop(args) => operator::stop(&args),
         Verb::Mcp(args) => mcp::run(args),
         Verb::Verify(args) => operator::verify(&args),
         Verb::Wal(verb) => operator::wal(&verb),

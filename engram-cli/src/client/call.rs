@@ -1,11 +1,14 @@
 //! Requests of the HTTP interface, of any kind, and their answers.
 
-use std::{io, net::IpAddr};
+use std::{
+    io::{self, Read},
+    net::IpAddr,
+};
 
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use serde_json::Value;
 use ureq::{
-    Body,
+    Body, SendBody,
     http::{Request, Response},
 };
 
@@ -123,6 +126,32 @@ impl Client {
         // A deletion may have a body.
         let request = self.agent.configure_request(request).allow_non_standard_methods(true).build();
         reply(self.agent.run(request)?)
+    }
+
+    /// Sends lines of JSON, of any number, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`NoReply`] when there is none.
+    pub(crate) fn send_lines(&self, path: &str, lines: impl Read + 'static) -> Result<Reply, NoReply> {
+        let request = self.with_key(Call::new(Method::POST, path).request::<Vec<u8>>(&self.url))?;
+        let mut request = request.map(|_| SendBody::from_owned_reader(lines));
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+        reply(self.agent.run(request)?)
+    }
+
+    /// The body of a long answer, to be read as it comes; the answer itself when it is no success.
+    ///
+    /// # Errors
+    /// [`NoReply`] when there is none.
+    pub(crate) fn lines(&self, path: &str) -> Result<Result<impl Read + use<>, Reply>, NoReply> {
+        let request = self.with_key(Call::get(path).request::<Vec<u8>>(&self.url))?;
+        let request = self.agent.configure_request(request).allow_non_standard_methods(true).build();
+        let answer = self.agent.run(request)?;
+        Ok(if answer.status().is_success() {
+            Ok(answer.into_body().into_reader())
+        } else {
+            Err(reply(answer)?)
+        })
     }
 
     fn with_key<B>(&self, request: Result<Request<B>, String>) -> Result<Request<B>, NoReply> {

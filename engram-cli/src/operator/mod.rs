@@ -11,6 +11,7 @@ mod reembed;
 mod repair;
 mod restore;
 mod snapshot;
+mod stop;
 mod verify;
 mod wal;
 
@@ -29,7 +30,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) use self::{
     output::Output, recover::RecoverArgs, reembed::ReembedArgs, repair::RepairArgs, restore::RestoreArgs,
-    snapshot::SnapshotArgs, verify::VerifyArgs, wal::WalVerb,
+    snapshot::SnapshotArgs, stop::StopArgs, verify::VerifyArgs, wal::WalVerb,
 };
 use crate::{
     config::LOG_DIRECTORY,
@@ -38,7 +39,7 @@ use crate::{
 
 pub(crate) use self::{
     recover::run as recover, reembed::run as reembed, repair::run as repair, restore::run as restore,
-    snapshot::run as snapshot, verify::run as verify, wal::run as wal,
+    snapshot::run as snapshot, stop::run as stop, verify::run as verify, wal::run as wal,
 };
 
 /// Where the store is.

@@ -1,0 +1,159 @@
+//! `engram status` and `engram space`.
+
+use axum::http::Method;
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{CODES, ask, number, print, text};
+use crate::{
+    client::{Call, ServerArgs},
+    count::count,
+    exit::Failure,
+    operator::output::{Output, size},
+    server::percent_encoded,
+};
+
+/// Flags of `engram status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Print JSON, as the server sends it
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
+    let status = ask(&args.server, &Call::get("/v1/status"))?;
+    print(args.json, &status, |output| {
+        let (log, index) = (&status["log"], &status["index"]);
+        let memories = count(number(&status, "memories"), "memory", "memories");
+        let spaces = count(number(&status, "spaces"), "space", "spaces");
+        let uptime = count(number(&status, "uptime_s"), "second", "seconds");
+        output.line(&format!("engram {}, up for {uptime}", text(&status, "version")))?;
+        output.line(&format!(
+            "  memories   {memories} in {spaces}, of {} at most",
+            number(&status, "capacity")
+        ))?;
+        output.line(&format!("  memory     {}", size(number(&status, "memory_bytes"))))?;
+        output.line(&format!("  writes     {}, fsync {}", text(&status, "writes"), text(log, "fsync")))?;
+        output.line(&format!(
+            "  log        up to LSN {}, {} since the last snapshot, in {}",
+            number(&status, "applied_lsn"),
+            size(number(&status["snapshots"], "log_bytes")),
+            text(log, "directory"),
+        ))?;
+        output.line(&format!(
+            "  index      {} of {}, {} dimensions in {}",
+            text(index, "route"),
+            count(number(index, "vectors"), "vector", "vectors"),
+            number(&status, "dimension"),
+            text(&status, "precision"),
+        ))?;
+        match log["failure"].as_str() {
+            Some(cause) => output.line(&format!("  FAILED     {cause}")).map(drop),
+            None => Ok(()),
+        }
+    })
+}
+
+/// What is done with spaces.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpaceVerb {
+    /// List all spaces.
+    #[command(after_help = CODES)]
+    List(ListArgs),
+    /// Make a space, or change how many memories it takes.
+    #[command(after_help = CODES)]
+    Make(MakeArgs),
+    /// Drop a space with all memories in it.
+    #[command(after_help = CODES)]
+    Drop(DropArgs),
+}
+
+/// Flags of `engram space list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Print one JSON object a space
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `engram space make`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MakeArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Its name
+    name: String,
+
+    /// The most memories that it takes [default: as many as there is room for]
+    #[arg(long, value_name = "N")]
+    capacity: Option<u64>,
+
+    /// Print JSON, as the server sends it
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `engram space drop`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DropArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+
+    /// Its name
+    name: String,
+
+    /// Print JSON, as the server sends it
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(verb: &SpaceVerb) -> Result<(), Failure> {
+    match verb {
+        SpaceVerb::List(args) => list(args),
+        SpaceVerb::Make(MakeArgs { server, name, capacity, json }) => {
+            let body = capacity.map_or_else(|| json!({}), |capacity| json!({"capacity": capacity}));
+            let call = Call::new(Method::PUT, path(name)).body(body);
+            print_receipt(*json, &ask(server, &call)?)
+        }
+        SpaceVerb::Drop(DropArgs { server, name, json }) => {
+            print_receipt(*json, &ask(server, &Call::new(Method::DELETE, path(name)))?)
+        }
+    }
+}
+
+fn path(name: &str) -> String {
+    format!("/v1/spaces/{}", percent_encoded(name))
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let answer = ask(&args.server, &Call::get("/v1/spaces"))?;
+    let spaces = answer["spaces"].as_array().cloned().unwrap_or_default();
+    let width = spaces.iter().map(|space| text(space, "name").len()).max().unwrap_or_default();
+    let mut output = Output::new();
+    for space in &spaces {
+        if args.json {
+            output.json(space)?;
+            continue;
+        }
+        let memories = count(number(space, "memories"), "memory", "memories");
+        let most = space["capacity"].as_u64().map(|most| format!(" of {most} at most")).unwrap_or_default();
+        let bytes = size(number(space, "memory_bytes"));
+        output.line(&format!("{:width$}  {memories}{most}, {bytes}", text(space, "name")))?;
+    }
+    output.end()
+}
+
+pub(super) fn print_receipt(as_json: bool, receipt: &Value) -> Result<(), Failure> {
+    print(as_json, receipt, |output| {
+        let (outcome, durability) = (text(receipt, "outcome"), text(receipt, "durability"));
+        output.line(&format!("{}  {outcome}, {durability}", text(receipt, "id"))).map(drop)
+    })
+}
