@@ -152,3 +152,13 @@ fn another_payload_version_is_named() {
     let error = decode(WalEntryType::MemoryStore, &[9, 0, 0, 0, 0]).unwrap_err();
     assert!(error.contains("version 1") && error.contains('9'), "{error}");
 }
+
+#[test]
+fn a_dimension_that_no_store_has_is_refused() {
+    for dimension in [0, crate::DIMENSION_MAX + 1] {
+        let config = Config { dimension, precision: Precision::Int8, model: None, former: None };
+        let entry = encode(Record::Config(config)).unwrap();
+        let error = decode(entry.entry_type, &entry.payload).unwrap_err();
+        assert!(error.contains("expected a dimension"), "{error}");
+    }
+}

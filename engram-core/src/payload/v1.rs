@@ -6,7 +6,7 @@ use super::{
     PayloadError, StoreRecord, Terms,
     vector::{VECTOR_F32, VECTOR_INT8},
 };
-use crate::{MetaValue, Precision, vector::StoredVector};
+use crate::{MetaValue, Precision, embedding::DIMENSION_MAX, vector::StoredVector};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Store {
@@ -63,7 +63,11 @@ impl Config {
             VECTOR_F32 => Precision::F32,
             other => return Err(format!("expected precision {VECTOR_INT8} or {VECTOR_F32}, got {other}")),
         };
-        Ok((self.dimension as usize, precision))
+        let dimension = self.dimension as usize;
+        if !(1..=DIMENSION_MAX).contains(&dimension) {
+            return Err(format!("expected a dimension of 1 to {DIMENSION_MAX}, got {dimension}"));
+        }
+        Ok((dimension, precision))
     }
 }
 
