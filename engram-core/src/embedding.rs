@@ -7,6 +7,14 @@ use std::str::FromStr;
 /// fits an `i32`.
 pub const DIMENSION_MAX: usize = 65_536;
 
+/// Whether a store can have embeddings of this length; if not, what was expected and what came.
+pub(crate) fn check_dimension(dimension: usize) -> Result<(), String> {
+    if (1..=DIMENSION_MAX).contains(&dimension) {
+        return Ok(());
+    }
+    Err(format!("expected a dimension of 1 to {DIMENSION_MAX}, got {dimension}"))
+}
+
 /// The smallest length (Euclidean norm) of an embedding.
 pub const NORM_MIN: f64 = 1e-15;
 

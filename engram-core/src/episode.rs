@@ -80,12 +80,16 @@ fn check_time(field: &'static str, time: DateTime<Utc>) -> Result<(), StoreError
 
 /// Refuses an id that no memory can have.
 pub(crate) fn check_id(id: &str) -> Result<(), StoreError> {
-    let reason = if id.is_empty() || id.len() > limits::ID_BYTES_MAX {
-        format!("got {} bytes", id.len())
-    } else if let Some(control) = id.chars().find(|c| c.is_control()) {
-        format!("got the control character {control:?}")
+    check_plain(id, limits::ID_BYTES_MAX).map_err(|reason| StoreError::Id { reason })
+}
+
+/// Whether a text has something in it, up to so many bytes, and no control characters; if not, what came.
+pub(crate) fn check_plain(text: &str, bytes_max: usize) -> Result<(), String> {
+    if text.is_empty() || text.len() > bytes_max {
+        Err(format!("got {} bytes", text.len()))
+    } else if let Some(control) = text.chars().find(|c| c.is_control()) {
+        Err(format!("got the control character {control:?}"))
     } else {
-        return Ok(());
-    };
-    Err(StoreError::Id { reason })
+        Ok(())
+    }
 }

@@ -172,12 +172,6 @@ impl State {
         footprint::of(id, content, metadata, vector.is_some(), config.dimension, config.precision)
     }
 
-    pub(crate) fn footprint_of(&self, memory: &Memory) -> u64 {
-        let Memory { id, content, metadata, has_embedding, .. } = memory;
-        let config = self.config_ref();
-        footprint::of(id, content, metadata, *has_embedding, config.dimension, config.precision)
-    }
-
     /// The last record that is in the state.
     pub(crate) fn applied_lsn(&self) -> Lsn {
         self.applied.lsn()

@@ -6,7 +6,7 @@ use super::{
     PayloadError, StoreRecord, Terms,
     vector::{VECTOR_F32, VECTOR_INT8},
 };
-use crate::{MetaValue, Precision, embedding::DIMENSION_MAX, vector::StoredVector};
+use crate::{MetaValue, Precision, embedding::check_dimension, vector::StoredVector};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Store {
@@ -64,9 +64,7 @@ impl Config {
             other => return Err(format!("expected precision {VECTOR_INT8} or {VECTOR_F32}, got {other}")),
         };
         let dimension = self.dimension as usize;
-        if !(1..=DIMENSION_MAX).contains(&dimension) {
-            return Err(format!("expected a dimension of 1 to {DIMENSION_MAX}, got {dimension}"));
-        }
+        check_dimension(dimension)?;
         Ok((dimension, precision))
     }
 }

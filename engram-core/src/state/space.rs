@@ -113,8 +113,9 @@ impl SpaceState {
         self.shared.forget_space(&self.name);
     }
 
-    fn footprint_of(&self, memory: &Memory) -> u64 {
-        let (dimension, precision) = self.vectors().form();
+    /// About how many bytes a memory of the space takes.
+    pub(crate) fn footprint_of(&self, memory: &Memory) -> u64 {
+        let (dimension, precision) = self.vectors.read().unwrap_or_else(PoisonError::into_inner).form();
         footprint::of(
             &memory.id,
             &memory.content,

@@ -7,7 +7,7 @@ use engram_storage::Lsn;
 use super::{MemoryStore, encode};
 use crate::{
     Embedding, Memory, Precision, Receipt, StoreError,
-    embedding::DIMENSION_MAX,
+    embedding::check_dimension,
     payload::{Config, EmbedRecord, Record},
     vector::StoredVector,
 };
@@ -58,12 +58,9 @@ impl MemoryStore {
     /// Makes ready for embeddings of another length: see [`stage`](Self::stage).
     ///
     /// # Errors
-    /// [`StoreError::Setting`] for 0 or more than [`DIMENSION_MAX`].
+    /// [`StoreError::Setting`] for 0 or more than [`DIMENSION_MAX`](crate::DIMENSION_MAX).
     pub fn begin_staging(&self, dimension: usize) -> Result<Staging, StoreError> {
-        if dimension == 0 || dimension > DIMENSION_MAX {
-            let reason = format!("expected a dimension of 1 to {DIMENSION_MAX}, got {dimension}");
-            return Err(StoreError::Setting { reason });
-        }
+        check_dimension(dimension).map_err(|reason| StoreError::Setting { reason })?;
         self.state.staged().clear();
         Ok(Staging { dimension, precision: self.state.config().precision, memories: Vec::new() })
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     FsyncMode, IndexMode, Precision, RecallTarget, StoreError,
-    embedding::DIMENSION_MAX,
+    embedding::check_dimension,
     payload::{self, Config, Record},
     prepared::Prepared,
     state::State,
@@ -24,12 +24,9 @@ impl MemoryStore {
     /// With embeddings of another length. A log that was made with yet another is refused later.
     ///
     /// # Errors
-    /// [`StoreError::Setting`] for 0 or more than [`DIMENSION_MAX`], or when the store is in use.
+    /// [`StoreError::Setting`] for 0 or more than [`DIMENSION_MAX`](crate::DIMENSION_MAX), or when the store is in use.
     pub fn with_dimension(mut self, dimension: usize) -> Result<Self, StoreError> {
-        if dimension == 0 || dimension > DIMENSION_MAX {
-            let reason = format!("expected a dimension of 1 to {DIMENSION_MAX}, got {dimension}");
-            return Err(StoreError::Setting { reason });
-        }
+        check_dimension(dimension).map_err(|reason| StoreError::Setting { reason })?;
         self.dimension = Some(dimension);
         self.set_up(Config { dimension, ..self.state.config() })?;
         Ok(self)

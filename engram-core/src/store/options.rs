@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use engram_storage::Lsn;
 
-use crate::{Confidence, Embedding, Episode, Memory, MetaValue, StoreError, limits::REQUEST_KEY_BYTES_MAX};
+use crate::{
+    Confidence, Embedding, Episode, Memory, MetaValue, StoreError, episode::check_plain,
+    limits::REQUEST_KEY_BYTES_MAX,
+};
 
 /// On what terms a change is made. By default on none.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -69,12 +72,5 @@ impl Patch {
 
 /// Refuses a key that no request can have.
 pub(super) fn check_request_key(key: &str) -> Result<(), StoreError> {
-    let reason = if key.is_empty() || key.len() > REQUEST_KEY_BYTES_MAX {
-        format!("got {} bytes", key.len())
-    } else if let Some(control) = key.chars().find(|c| c.is_control()) {
-        format!("got the control character {control:?}")
-    } else {
-        return Ok(());
-    };
-    Err(StoreError::RequestKey { reason })
+    check_plain(key, REQUEST_KEY_BYTES_MAX).map_err(|reason| StoreError::RequestKey { reason })
 }

@@ -6,14 +6,13 @@ use chrono::Utc;
 use engram_storage::{Lsn, WalEntry};
 
 use super::{
-    MemoryStore, RequestKey, WriteOptions, apply_volatile, encode,
+    MemoryStore, RequestKey, WriteOptions, encode,
     in_flight::{Flight, RequestFlight},
     options::check_request_key,
-    receipt,
 };
 use crate::{
-    Embedding, Episode, IndexStatus, ListQuery, LogFailure, Memory, Outcome, Page, Patch, Query, Recall,
-    Receipt, ReceiptHandle, StoreError,
+    Embedding, Episode, IndexStatus, ListQuery, Memory, Outcome, Page, Patch, Query, Recall, Receipt,
+    ReceiptHandle, StoreError,
     episode::check_id,
     payload::{EmbedRecord, ForgetRecord, ReceiptRecord, Record, Request, StoreRecord, Terms},
     state::{SpaceState, check_expected},
@@ -126,7 +125,10 @@ impl Space<'_> {
     fn commit_checked(&self, checked: Result<Checked, StoreError>) -> ReceiptHandle {
         match checked {
             Ok(Checked::Answered(receipt)) => ReceiptHandle::ready(Ok(receipt)),
-            Ok(Checked::Write(change)) => self.commit(change),
+            Ok(Checked::Write(Change { entry, flight, request, unchanged })) => {
+                let id = Arc::clone(&flight.id);
+                self.store.submit_change(id, entry, unchanged, (flight, request))
+            }
             Err(error) => ReceiptHandle::ready(Err(error)),
         }
     }
@@ -137,7 +139,12 @@ impl Space<'_> {
         self.prepare(Wanted { episode, vector }, options)
     }
 
-    fn prepare_patch(&self, id: &str, patch: Patch, options: &WriteOptions) -> Result<Checked, StoreError> {
+    fn prepare_patch(
+        &self,
+        id: &str,
+        mut patch: Patch,
+        options: &WriteOptions,
+    ) -> Result<Checked, StoreError> {
         check_id(id)?;
         // Before the memory is read: it may have changed, or be gone, since the request was answered.
         if let Some(RequestKey { key, fingerprint }) = &options.request
@@ -151,7 +158,7 @@ impl Space<'_> {
         let Some((memory, vector)) = before else { return Err(StoreError::NotFound { id: id.to_owned() }) };
         let expected = options.expected.unwrap_or(memory.lsn());
         check_expected(id, Some(expected), Some(&memory))?;
-        let new_embedding = patch.embedding.clone();
+        let new_embedding = patch.embedding.take();
         let keeps_vector = patch.content.as_deref().is_none_or(|content| content == memory.content());
         let episode = patch.apply_to(&memory);
         episode.check()?;
@@ -308,42 +315,12 @@ impl Space<'_> {
 
     fn check_memory(&self, record: &StoreRecord, before: Option<&Memory>) -> Result<(), StoreError> {
         let grows = self.store.state.footprint(record);
-        let shrinks = before.map_or(0, |memory| self.store.state.footprint_of(memory));
+        let shrinks = before.map_or(0, |memory| self.state.footprint_of(memory));
         let (bytes, limit) = (self.store.state.bytes(), self.store.memory_limit);
         if grows > shrinks && bytes.saturating_add(grows - shrinks) > limit {
             return Err(StoreError::MemoryLimitReached { limit, bytes });
         }
         Ok(())
-    }
-
-    /// Logs a change, and applies it when it is committed: on the log's thread, in the order of the log, before the
-    /// receipt is given.
-    fn commit(&self, change: Change) -> ReceiptHandle {
-        let Change { entry, flight, request, unchanged } = change;
-        let (completer, handle) = ReceiptHandle::channel();
-        let Some(log) = &self.store.log else {
-            completer.complete(apply_volatile(&self.store.state, &flight.id, unchanged, &entry));
-            return handle;
-        };
-        let (state, log_failure) = (Arc::clone(&self.store.state), self.store.log_failure);
-        let due = self.store.automatic.as_ref().map(super::Automatic::due);
-        log.submit_with(entry, move |entry, outcome| {
-            let answer = match outcome {
-                Ok(commit) => state.apply(commit.lsn, entry.entry_type, &entry.payload).and_then(|outcome| {
-                    receipt(&flight.id, unchanged, commit.lsn, outcome, commit.durability.into())
-                }),
-                Err(error) if log_failure == LogFailure::Volatile && error.ended_writing() => {
-                    apply_volatile(&state, &flight.id, unchanged, entry)
-                }
-                Err(error) => Err(error.into()),
-            };
-            drop((flight, request));
-            completer.complete(answer);
-            if let Some(due) = due {
-                due.look();
-            }
-        });
-        handle
     }
 
     /// The memory with this id.

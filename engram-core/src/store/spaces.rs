@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use engram_storage::{Lsn, WalEntry};
 
-use super::{MemoryStore, Space, SpaceStatus, apply_volatile, encode, receipt};
+use super::{Automatic, LogFailure, MemoryStore, Space, SpaceStatus, apply_volatile, encode, receipt};
 use crate::{
     Memory, Receipt, ReceiptHandle, StoreError,
     limits::{SPACE_NAME_MAX, SPACES_MAX},
@@ -100,17 +100,42 @@ impl MemoryStore {
         self.submit_entry(id, entry).wait()
     }
 
+    /// The same, with a handle to wait on or to await.
     pub(super) fn submit_entry(&self, id: &str, entry: WalEntry) -> ReceiptHandle {
+        self.submit_change(Arc::from(id), entry, None, ())
+    }
+
+    /// Logs a change, and applies it when it is committed: on the log's thread, in the order of the log, before the
+    /// receipt is given. `unchanged` is what is answered for a record that changes no memory; what is in flight is, until
+    /// the change is applied or refused.
+    pub(super) fn submit_change(
+        &self,
+        id: Arc<str>,
+        entry: WalEntry,
+        unchanged: Option<Receipt>,
+        in_flight: impl Send + 'static,
+    ) -> ReceiptHandle {
         let Some(log) = &self.log else {
-            return ReceiptHandle::ready(apply_volatile(&self.state, id, None, &entry));
+            return ReceiptHandle::ready(apply_volatile(&self.state, &id, unchanged, &entry));
         };
         let (completer, handle) = ReceiptHandle::channel();
-        let (state, id) = (Arc::clone(&self.state), id.to_owned());
+        let (state, log_failure) = (Arc::clone(&self.state), self.log_failure);
+        let due = self.automatic.as_ref().map(Automatic::due);
         log.submit_with(entry, move |entry, outcome| {
-            completer.complete(outcome.map_err(StoreError::from).and_then(|commit| {
-                let outcome = state.apply(commit.lsn, entry.entry_type, &entry.payload)?;
-                receipt(&id, None, commit.lsn, outcome, commit.durability.into())
-            }));
+            let answer = match outcome {
+                Ok(commit) => state.apply(commit.lsn, entry.entry_type, &entry.payload).and_then(|outcome| {
+                    receipt(&id, unchanged, commit.lsn, outcome, commit.durability.into())
+                }),
+                Err(error) if log_failure == LogFailure::Volatile && error.ended_writing() => {
+                    apply_volatile(&state, &id, unchanged, entry)
+                }
+                Err(error) => Err(error.into()),
+            };
+            drop(in_flight);
+            completer.complete(answer);
+            if let Some(due) = due {
+                due.look();
+            }
         });
         handle
     }
