@@ -31,6 +31,7 @@ mod keys;
 mod logging;
 mod mcp;
 mod memory;
+mod numbers;
 mod operator;
 mod recovery_view;
 mod server;

@@ -5,10 +5,6 @@
 
 use std::fmt;
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use engram_core::DIMENSION_MAX;
 use serde::{
     Deserialize, Deserializer,
@@ -16,11 +12,7 @@ use serde::{
 };
 
 use super::error::{EmbedError, shortened};
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+use crate::numbers::{self, NotNumbers};
 
 #[derive(Deserialize)]
 struct Answer {
@@ -117,14 +109,14 @@ impl<'de> Visitor<'de> for NumbersVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<f32>, E> {
-        let bytes =
-            BASE64.decode(text).map_err(|e| E::custom(format_args!("a string that is no base64: {e}")))?;
-        let (numbers, rest) = bytes.as_chunks();
-        if !rest.is_empty() || numbers.len() > DIMENSION_MAX {
-            let got = bytes.len();
-            return Err(E::custom(format_args!("base64 of {got} bytes, which is no embedding of f32")));
+        let no_embedding =
+            |bytes| E::custom(format_args!("base64 of {bytes} bytes, which is no embedding of f32"));
+        match numbers::decode(text) {
+            Ok(numbers) if numbers.len() <= DIMENSION_MAX => Ok(numbers),
+            Ok(numbers) => Err(no_embedding(size_of_val(&*numbers))),
+            Err(NotNumbers::Bytes(bytes)) => Err(no_embedding(bytes)),
+            Err(NotNumbers::Base64(e)) => Err(E::custom(format_args!("a string that is no base64: {e}"))),
         }
-        Ok(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
     }
 }
 
@@ -136,13 +128,9 @@ mod tests {
         vectors(format!(r#"{{"object":"list","data":[{data}],"model":"m"}}"#).as_bytes(), texts)
     }
 
-    fn base64(numbers: &[f32]) -> String {
-        BASE64.encode(numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>())
-    }
-
     #[test]
     fn the_index_says_which_text_and_the_type_which_form() {
-        let encoded = base64(&[0.5, -2.0]);
+        let encoded = numbers::encode(&[0.5, -2.0]);
         let data = format!(r#"{{"index":1,"embedding":[1,2]}},{{"index":0,"embedding":"{encoded}"}}"#);
         assert_eq!(read(&data, 2).unwrap(), [[0.5, -2.0], [1.0, 2.0]]);
         assert_eq!(read(r#"{"embedding":[1]},{"embedding":[2]}"#, 2).unwrap(), [[1.0], [2.0]]);
@@ -170,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_vector_that_cannot_be_used_is_about_its_text() {
-        let nan = base64(&[1.0, f32::NAN]);
+        let nan = numbers::encode(&[1.0, f32::NAN]);
         for embedding in ["[1,null]", "[1,1e39]", "[0,0]", &format!("\"{nan}\"")] {
             let error = read(&format!(r#"{{"index":0,"embedding":{embedding}}}"#), 1).unwrap_err();
             assert_eq!(error.kind, Kind::Refused, "{error}");

@@ -1,7 +1,7 @@
 //! Forgetting all memories that a filter accepts.
 
 use axum::Json;
-use engram_core::{Cursor, ListQuery, StoreError, WriteOptions, limits::LIST_LIMIT_MAX};
+use engram_core::{ListQuery, StoreError, WriteOptions, limits::LIST_LIMIT_MAX};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,7 +88,7 @@ pub(crate) async fn delete(
             }
         }
         match page.next {
-            Some(Cursor { when_us, id }) => query.after = Some(Cursor { when_us, id }),
+            Some(next) => query.after = Some(next),
             None => break,
         }
     }

@@ -3,10 +3,6 @@
 
 use std::{borrow::Cow, fmt};
 
-use base64::{
-    Engine as _, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
-};
 use engram_core::{DIMENSION_MAX, Embedding};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{
@@ -14,11 +10,7 @@ use serde::{
     de::{self, SeqAccess, Visitor},
 };
 
-/// The standard alphabet. Padding may be left out: some clients do.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+use crate::numbers::{self, NotNumbers};
 
 /// Bytes of the longest embedding, and the characters of base64 that they take.
 const BYTES_MAX: usize = DIMENSION_MAX * size_of::<f32>();
@@ -84,19 +76,14 @@ impl<'de> Visitor<'de> for EmbeddingVisitor {
         if text.len() > BASE64_LEN_MAX {
             return Err(E::custom(format_args!("expected at most {DIMENSION_MAX} numbers, got more")));
         }
-        let bytes = BASE64.decode(text).map_err(|e| {
-            E::custom(format_args!(
+        let numbers = numbers::decode(text).map_err(|error| match error {
+            NotNumbers::Base64(e) => E::custom(format_args!(
                 "expected an array of numbers, or base64 of little-endian f32, got a string that is no base64 ({e})"
-            ))
+            )),
+            NotNumbers::Bytes(got) => {
+                E::custom(format_args!("expected base64 of 4 bytes a number, got {got} bytes in all"))
+            }
         })?;
-        let (chunks, rest) = bytes.as_chunks();
-        if !rest.is_empty() {
-            let got = bytes.len();
-            return Err(E::custom(format_args!(
-                "expected base64 of 4 bytes a number, got {got} bytes in all"
-            )));
-        }
-        let numbers: Vec<f32> = chunks.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect();
         match numbers.iter().position(|number| !number.is_finite()) {
             Some(index) => Err(not_finite(index, numbers[index])),
             None => Ok(numbers),
@@ -124,8 +111,7 @@ mod tests {
     }
 
     fn base64(numbers: &[f32]) -> String {
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        format!("\"{}\"", BASE64.encode(bytes))
+        format!("\"{}\"", numbers::encode(numbers))
     }
 
     #[test]

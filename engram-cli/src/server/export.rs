@@ -6,8 +6,7 @@ use axum::{
     http::{HeaderName, HeaderValue},
     response::Response,
 };
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use engram_core::{Embedding, ListQuery, Memory};
+use engram_core::{ListQuery, Memory};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -18,7 +17,7 @@ use super::{
     problem::Problem,
     stream::{self, NDJSON, Parts},
 };
-use crate::service::SpaceService;
+use crate::{numbers, service::SpaceService};
 
 /// Memories of one part of the answer: about a megabyte with embeddings.
 const PART_MEMORIES: usize = 200;
@@ -93,6 +92,5 @@ async fn send(space: SpaceService, mut query: ListQuery, with_embeddings: bool, 
 fn embedding(space: &SpaceService, memory: &Arc<Memory>) -> Option<String> {
     let (now, embedding) = space.get_with_embedding(memory.id())?;
     let embedding = embedding.filter(|_| now.lsn() == memory.lsn())?;
-    let bytes: Vec<u8> = Embedding::as_slice(&embedding).iter().flat_map(|n| n.to_le_bytes()).collect();
-    Some(BASE64_STANDARD.encode(bytes))
+    Some(numbers::encode(embedding.as_slice()))
 }
