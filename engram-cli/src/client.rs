@@ -4,10 +4,10 @@ mod call;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use serde::Deserialize;
+use axum::http::Method;
+use serde_json::Value;
 use ureq::{
-    Agent, Body,
-    http::{Response, StatusCode, header},
+    Agent,
     tls::{PemItem, RootCerts, TlsConfig, parse_pem},
 };
 
@@ -53,12 +53,6 @@ pub(crate) enum Refused {
     Answered(String),
 }
 
-/// A problem, as far as it is told here.
-#[derive(Deserialize)]
-struct Problem {
-    detail: String,
-}
-
 impl ServerArgs {
     /// A client, with so much patience for each answer.
     pub(crate) fn client(&self, time_max: Duration) -> Result<Client, Failure> {
@@ -91,21 +85,17 @@ impl Client {
         &self.url
     }
 
-    /// Posts nothing to this path; the answer, if it did what it was asked for.
-    pub(crate) fn post(&self, path: &str) -> Result<Response<Body>, Refused> {
-        let mut request = self.agent.post(format!("{}{path}", self.url));
-        if let Some(key) = &self.key {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.expose()));
+    /// Posts nothing to this path; the body of the answer, if it did what it was asked for.
+    pub(crate) fn post(&self, path: &str) -> Result<Value, Refused> {
+        let reply = self.call(&Call::new(Method::POST, path));
+        let reply = reply.map_err(|no_reply| Refused::NoServer(no_reply.reason().to_owned()))?;
+        if reply.is_success() {
+            return Ok(reply.body);
         }
-        let mut answer = request.send_empty().map_err(|e| Refused::NoServer(e.to_string()))?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let said = answer.body_mut().read_json().map(|Problem { detail }| detail);
-        let said = said.unwrap_or_else(|_| format!("it answered {status}"));
-        Err(match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Refused::NotAllowed(said),
+        let said = reply.field("detail").map(str::to_owned);
+        let said = said.unwrap_or_else(|| format!("it answered {}", reply.status));
+        Err(match reply.status {
+            401 | 403 => Refused::NotAllowed(said),
             _ => Refused::Answered(said),
         })
     }

@@ -102,12 +102,12 @@ fn of_directory(data_dir: &std::path::Path) -> Result<SnapshotView, Failure> {
 fn of_server(server: &ServerArgs) -> Result<SnapshotView, Failure> {
     let client = server.client(TIME_MAX)?;
     let url = client.url();
-    let mut answer = client.post("/v1/snapshot").map_err(|refused| {
+    let answer = client.post("/v1/snapshot").map_err(|refused| {
         refused.into_failure(url, WITHOUT_SERVER, |said| {
             Failure::new(Exit::LogFailed, format!("{url} has taken no snapshot: {said}"))
         })
     })?;
-    answer.body_mut().read_json().map_err(|e| {
+    serde_json::from_value(answer).map_err(|e| {
         Failure::new(Exit::CannotListen, format!("no snapshot from {url}: its answer is none of Engram: {e}"))
     })
 }
