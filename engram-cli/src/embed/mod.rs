@@ -38,6 +38,7 @@ pub(crate) use self::{
     error::{EmbedError, Kind},
     progress::{Progress, Snapshot, State},
     service::{EmbedService, Item},
+    worker::{Backoff, Pace},
 };
 use self::{
     config::{Prefixes, Source},

@@ -16,8 +16,7 @@ use engram_core::{
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use self::backoff::Backoff;
-pub(crate) use self::backoff::Pace;
+pub(crate) use self::backoff::{Backoff, Pace};
 use super::{EmbedError, Embedder, Kind, Progress, State};
 use crate::{count::count, service::off_the_runtime};
 

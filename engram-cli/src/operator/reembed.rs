@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{DataDir, output::Output, progress_bar};
 use crate::{
     count::count,
-    embed::{EmbedArgs, EmbedConfig, EmbedError, Embedder, Kind},
+    embed::{Backoff, EmbedArgs, EmbedConfig, EmbedError, Embedder, Kind, Pace},
     exit::{Exit, Failure},
 };
 
@@ -33,9 +33,8 @@ Exit codes:
   75  a server is running on it: stop it first
   78  a setting of the model is wrong: nothing was changed";
 
-/// How often a batch is tried, and how long the first pause before the next try is; each is twice as long as the one before.
+/// How often a batch is tried.
 const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Memories whose embeddings are asked for together.
 const STAGED_TOGETHER: usize = 256;
@@ -146,7 +145,8 @@ impl Job<'_> {
 
     fn stage(&mut self, space: &str, memories: &[Arc<Memory>], staging: &mut Staging) -> Result<(), Failure> {
         let mut left: Vec<&Arc<Memory>> = memories.iter().collect();
-        for attempt in 0..TRIES {
+        let mut backoff = Backoff::new(Pace::default());
+        loop {
             let texts: Vec<&str> = left.iter().map(|memory| memory.content()).collect();
             let mut failed: Option<EmbedError> = None;
             let mut again = Vec::new();
@@ -168,15 +168,15 @@ impl Job<'_> {
                 }
             }
             let Some(error) = failed else { return Ok(()) };
-            if error.kind == Kind::Misconfigured || attempt + 1 == TRIES {
+            let pause = backoff.pause(error.kind);
+            if error.kind == Kind::Misconfigured || backoff.failures() == TRIES {
                 return Err(of_model(&error));
             }
             self.bar.set_message(error.to_string());
-            thread::sleep(PAUSE * 2_u32.pow(attempt));
+            thread::sleep(pause);
             self.bar.set_message("");
             left = again;
         }
-        Ok(())
     }
 }
 

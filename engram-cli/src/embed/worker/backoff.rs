@@ -29,18 +29,18 @@ impl Default for Pace {
 
 /// Exponential, with jitter, so that many servers do not come back to one endpoint at the same moment.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     pace: Pace,
     failures: u32,
 }
 
 impl Backoff {
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(crate) fn new(pace: Pace) -> Self {
         Self { pace, failures: 0 }
     }
 
     /// Failures in a row.
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 
@@ -49,7 +49,7 @@ impl Backoff {
     }
 
     /// Counts a failure, and gives how long to wait after it.
-    pub(super) fn pause(&mut self, kind: Kind) -> Duration {
+    pub(crate) fn pause(&mut self, kind: Kind) -> Duration {
         let doubled = 1u32.checked_shl(self.failures).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
         let longest = self.pace.pause_min.saturating_mul(doubled).min(self.pace.pause_max);
