@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -60,31 +60,32 @@ fn over_http(name: &str, address: &str, clients: usize, body: fn(u64) -> String)
             let head = "POST /v1/memories HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json";
             let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             stream.write_all(request.as_bytes()).unwrap();
-            let status = read_answer(&mut reader);
-            assert_eq!(status, 201);
+            let status = read_message(&mut reader).unwrap();
+            assert_eq!(status.split(' ').nth(1), Some("201"), "{status}");
         }
     });
 }
 
-/// Reads one answer whole, and gives its status.
-fn read_answer(reader: &mut impl std::io::BufRead) -> u16 {
-    let (mut status, mut length) = (0, 0);
+/// Reads one message whole, and gives its first line; nothing when the connection is over.
+fn read_message(reader: &mut impl std::io::BufRead) -> Option<String> {
+    let (mut first, mut length) = (None, 0);
     loop {
         let mut line = String::new();
-        assert!(reader.read_line(&mut line).unwrap() > 0, "the connection was closed");
-        if status == 0 {
-            status = line.split(' ').nth(1).unwrap().parse().unwrap();
+        if reader.read_line(&mut line).unwrap_or(0) == 0 {
+            return None;
         }
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
-        if line.trim().is_empty() {
+        let is_end = line.trim().is_empty();
+        first.get_or_insert(line);
+        if is_end {
             break;
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    status
+    first
 }
 
 /// Runs as many clients at once, for some seconds, and prints what they saw.
@@ -164,22 +165,7 @@ impl Echo {
                     stream.set_nodelay(true).unwrap();
                     let mut reader = BufReader::new(stream.try_clone().unwrap());
                     let mut stream = stream;
-                    loop {
-                        let mut length = 0;
-                        loop {
-                            let mut line = String::new();
-                            if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                                return;
-                            }
-                            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                                length = value.trim().parse().unwrap();
-                            }
-                            if line.trim().is_empty() {
-                                break;
-                            }
-                        }
-                        let mut body = vec![0; length];
-                        reader.read_exact(&mut body).unwrap();
+                    while read_message(&mut reader).is_some() {
                         stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\n{}").unwrap();
                     }
                 });

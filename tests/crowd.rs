@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 #![allow(dead_code, reason = "each test uses a part of the harness")]
 
+#[path = "support/embed_endpoint.rs"]
+mod embed_endpoint;
 #[path = "support/random.rs"]
 mod random;
 #[path = "support/server.rs"]
@@ -14,8 +16,6 @@ mod server;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -24,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use embed_endpoint::{EmbedEndpoint, Reply, Request, vectors};
 use random::Random;
 use serde_json::{Value, json};
 use server::{Answer, Client, Server};
@@ -39,13 +40,14 @@ fn a_crowd_loses_nothing_and_makes_nothing_twice() {
     let (seconds, clients) =
         (random::count("ENGRAM_CROWD_SECONDS", 10), random::count("ENGRAM_CROWD_CLIENTS", 16));
     let seed = random::seed();
-    let endpoint = Endpoint::start();
-    let url = format!("http://{}/v1", endpoint.address);
+    let health = Arc::<Health>::default();
+    let of_endpoint = Arc::clone(&health);
+    let endpoint = EmbedEndpoint::start(move |request| of_endpoint.reply(request));
     let arguments = [
         "--dimension",
         "16",
         "--embed-url",
-        &url,
+        &endpoint.url,
         "--embed-model",
         "crowd",
         "--snapshot-log-bytes",
@@ -84,8 +86,8 @@ fn a_crowd_loses_nothing_and_makes_nothing_twice() {
         crowd.answered.load(Relaxed),
         crowd.repeated.load(Relaxed),
         resident(server.pid()) >> 20,
-        endpoint.asked.load(Relaxed),
-        endpoint.failed.load(Relaxed),
+        health.asked.load(Relaxed),
+        health.failed.load(Relaxed),
     );
     assert_eq!(
         *crowd.undocumented.lock().unwrap(),
@@ -106,7 +108,7 @@ fn a_crowd_loses_nothing_and_makes_nothing_twice() {
     let unknown: Vec<_> = stored.iter().filter(|(id, _)| !expected.contains_key(*id)).take(5).collect();
     assert!(lost.is_empty() && unknown.is_empty(), "lost {lost:?}, there and not asked for {unknown:?}");
     // When the endpoint is well again, what it failed for is embedded.
-    endpoint.is_well.store(true, Relaxed);
+    health.is_well.store(true, Relaxed);
     let deadline = Instant::now() + Duration::from_mins(2);
     while client.get("/v1/status").expect(200)["unembedded"] != 0 {
         assert!(Instant::now() < deadline, "{}", client.get("/v1/status").text);
@@ -239,98 +241,35 @@ impl Document {
     }
 }
 
-/// An embedding endpoint of the test's own: every second request fails, in one of four ways.
-struct Endpoint {
-    address: String,
-    asked: Arc<AtomicU64>,
-    failed: Arc<AtomicU64>,
-    is_well: Arc<AtomicBool>,
-    stopped: Arc<AtomicBool>,
+/// How an endpoint does.
+#[derive(Default)]
+struct Health {
+    is_well: AtomicBool,
+    asked: AtomicU64,
+    failed: AtomicU64,
 }
 
-impl Endpoint {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (asked, failed) = (Arc::default(), Arc::default());
-        let (is_well, stopped) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let endpoint = Self {
-            address,
-            asked: Arc::clone(&asked),
-            failed: Arc::clone(&failed),
-            is_well: Arc::clone(&is_well),
-            stopped: Arc::clone(&stopped),
-        };
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if stopped.load(Relaxed) {
-                    return;
-                }
-                let (asked, failed) = (Arc::clone(&asked), Arc::clone(&failed));
-                let is_well = is_well.load(Relaxed);
-                // A client that breaks off is its affair.
-                thread::spawn(move || drop(answer(stream, is_well, &asked, &failed)));
+impl Health {
+    /// Every second request fails, in one of four ways, until it is well.
+    fn reply(&self, request: &Request) -> Reply {
+        if self.is_well.load(Relaxed) {
+            return Reply::Vectors(DIMENSION);
+        }
+        let n = self.asked.fetch_add(1, Relaxed);
+        if n.is_multiple_of(2) {
+            return Reply::Vectors(DIMENSION);
+        }
+        self.failed.fetch_add(1, Relaxed);
+        match n % 8 {
+            1 => Reply::Json(500, json!({"error": {"message": "out of luck"}})),
+            3 => Reply::Text(429, "", "slow down".to_owned()),
+            5 => {
+                let whole = vectors(&request.texts(), DIMENSION).to_string();
+                Reply::Text(200, "", whole[..whole.len() / 2].to_owned())
             }
-        });
-        endpoint
-    }
-}
-
-impl Drop for Endpoint {
-    fn drop(&mut self) {
-        self.stopped.store(true, Relaxed);
-        drop(TcpStream::connect(&self.address));
-    }
-}
-
-/// Answers one request and closes.
-fn answer(
-    mut stream: TcpStream,
-    is_well: bool,
-    asked: &AtomicU64,
-    failed: &AtomicU64,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut length = 0;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().unwrap_or(0);
-        }
-        if line.trim().is_empty() {
-            break;
+            _ => Reply::Half,
         }
     }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    let n = if is_well { 0 } else { asked.fetch_add(1, Relaxed) };
-    if n % 2 == 1 {
-        failed.fetch_add(1, Relaxed);
-    }
-    let body: Value = serde_json::from_slice(&body)?;
-    let texts: Vec<&str> = match &body["input"] {
-        Value::Array(texts) => texts.iter().filter_map(Value::as_str).collect(),
-        other => other.as_str().into_iter().collect(),
-    };
-    let vector = |text: &str| {
-        let sum: u64 = text.bytes().map(u64::from).sum();
-        (0..DIMENSION as u64).map(|k| ((sum * (k + 3)) % 17) as f64 - 8.5).collect::<Vec<_>>()
-    };
-    let data: Vec<_> =
-        texts.iter().enumerate().map(|(i, text)| json!({"index": i, "embedding": vector(text)})).collect();
-    let whole = json!({"object": "list", "data": data, "model": "crowd"}).to_string();
-    let (status, text) = match n % 8 {
-        1 => ("500 Internal Server Error", "{\"error\":{\"message\":\"out of luck\"}}".to_owned()),
-        3 => ("429 Too Many Requests", "slow down".to_owned()),
-        5 => ("200 OK", whole[..whole.len() / 2].to_owned()),
-        7 => return Ok(()),
-        _ => ("200 OK", whole),
-    };
-    let head = "content-type: application/json\r\nconnection: close";
-    write!(stream, "HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {}\r\n\r\n{text}", text.len())
 }
 
 /// Bytes of memory of a process.
