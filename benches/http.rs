@@ -29,10 +29,8 @@ fn main() {
         for (name, body) in [("array", array as fn(u64) -> String), ("base64", base64)] {
             let echo = Echo::start();
             over_http(&format!("a server that answers nothing, {name}"), &echo, clients, body);
-            let (mut server, address, _directory) = engram();
+            let (_server, address, _directory) = engram();
             over_http(&format!("engram, {name}"), &address, clients, body);
-            server.kill().unwrap();
-            server.wait().unwrap();
         }
     }
 }
@@ -57,7 +55,7 @@ fn over_http(name: &str, address: &str, clients: usize, body: fn(u64) -> String)
         let mut stream = stream;
         move |n| {
             let body = body((client << 32) + n);
-            let head = "POST /v1/memories HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json";
+            let head = "POST /v1/memories HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json";
             let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             stream.write_all(request.as_bytes()).unwrap();
             let status = read_message(&mut reader).unwrap();
@@ -135,12 +133,23 @@ fn base64(n: u64) -> String {
     memory(n, &format!("\"{}\"", BASE64_STANDARD.encode(bytes)))
 }
 
+/// Killed also when the benchmark fails.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 /// A server of ours, on a directory of its own.
-fn engram() -> (Child, String, tempfile::TempDir) {
+fn engram() -> (Server, String, tempfile::TempDir) {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut server = Command::new(env!("CARGO_BIN_EXE_engram"))
         .args(["start", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(directory.path().join("data"))
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -149,7 +158,7 @@ fn engram() -> (Child, String, tempfile::TempDir) {
     let address = line.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     // It must not stand still for want of a reader.
     thread::spawn(move || lines.for_each(drop));
-    (server, address, directory)
+    (Server(server), address, directory)
 }
 
 /// Reads each request whole and answers 201: what sockets and threads take by themselves.
