@@ -73,6 +73,7 @@ fn a_clock_that_jumps_loses_nothing_and_changes_no_order() {
     let memories = Server::start(&data_dir, &["--recovery", "torn-tail"]).all_memories();
     assert_eq!(memories.iter().map(|it| it["id"].as_str().unwrap().to_owned()).collect::<HashSet<_>>(), ids);
     // As times: a text without a fraction of its second comes after one that has one.
-    let whens: Vec<DateTime<Utc>> = memories.iter().map(|it| it["when"].as_str().unwrap().parse().unwrap()).collect();
+    let whens: Vec<DateTime<Utc>> =
+        memories.iter().map(|it| it["when"].as_str().unwrap().parse().unwrap()).collect();
     assert!(whens.is_sorted(), "the listing is by time, whatever the order of the log");
 }
