@@ -1,28 +1,27 @@
 //! What was typed. [`config`](crate::config) makes of it what will run.
 
 use std::{
-    env,
-    ffi::{OsStr, OsString},
-    path::PathBuf,
+    ffi::OsString,
+    path::{Path, PathBuf},
 };
 
-use clap::{
-    Arg, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum,
-    builder::Resettable,
-    error::{ContextKind, ContextValue, ErrorKind},
-};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use engram_core::{FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
 
 use crate::{
     ask::AskVerb,
     crashtest::CrashtestArgs,
+    doctor::DoctorArgs,
     embed::EmbedArgs,
+    exit::Failure,
     keys::verb::KeyVerb,
     mcp::McpArgs,
     operator::{
         RecoverArgs, ReembedArgs, RepairArgs, RestoreArgs, SnapshotArgs, StopArgs, VerifyArgs, WalVerb,
     },
     server::HttpArgs,
+    settings::{ConfigVerb, Definition},
+    shell::{CompletionsArgs, ManArgs},
 };
 
 /// A durable memory server for AI agents and applications.
@@ -37,51 +36,35 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Reads the command line, the program's name first, and the environment.
-    pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+    /// Reads the command line, the program's name first, the environment, and the file of settings that either names.
+    pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, Unread> {
         let words: Vec<OsString> = words.into_iter().collect();
-        let mut command = without_empty_variables(Self::command());
-        let matches = command.try_get_matches_from_mut(&words);
-        let args = matches.and_then(|matches| Self::from_arg_matches(&matches));
-        args.map_err(|error| name_variable(error.format(&mut command), &command, &words))
+        let mut definition = Definition::new(Self::command(), &words).map_err(Unread::File)?;
+        let answer = |error: clap::Error, definition: &mut Definition| {
+            let error = error.format(definition.command());
+            Unread::Answer(definition.name_origin(error, &words))
+        };
+        let matches = definition.command().try_get_matches_from_mut(&words);
+        let matches = matches.map_err(|error| answer(error, &mut definition))?;
+        let mut args = Self::from_arg_matches(&matches).map_err(|error| answer(error, &mut definition))?;
+        match &mut args.verb {
+            Verb::Config(ConfigVerb::Show(show)) => {
+                show.settings = definition.settings(&matches, &["config", "show"]);
+            }
+            Verb::Mcp(mcp) => mcp.settings = definition.file().map(Path::to_path_buf),
+            _ => {}
+        }
+        Ok(args)
     }
 }
 
-fn without_empty_variables(command: Command) -> Command {
-    command.mut_args(without_empty_variable).mut_subcommands(without_empty_variables)
-}
-
-/// An empty variable is one that is not set: whoever writes `${ENGRAM_FSYNC:-}` in a compose file means that.
-fn without_empty_variable(arg: Arg) -> Arg {
-    let is_empty = arg.get_env().and_then(env::var_os).is_some_and(|value| value.is_empty());
-    if is_empty { arg.env(Resettable::<clap::builder::OsStr>::Reset) } else { arg }
-}
-
-/// An error about a value that nobody has typed names the variable that it comes from. clap speaks of the flag.
-fn name_variable(mut error: clap::Error, command: &Command, words: &[OsString]) -> clap::Error {
-    let is_of_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
-    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg).filter(|_| is_of_value) else {
-        return error;
-    };
-    let mut args = arguments(command).into_iter();
-    let Some(arg) = args.find(|arg| arg.to_string() == *flag) else { return error };
-    let typed = arg.get_long().map(|long| format!("--{long}"));
-    let is_typed = |word: &OsString| {
-        let word = word.to_string_lossy();
-        typed.as_deref().is_some_and(|typed| word.split('=').next() == Some(typed))
-    };
-    if let Some(variable) = arg.get_env().map(OsStr::to_string_lossy)
-        && !words.iter().any(is_typed)
-    {
-        error.insert(ContextKind::InvalidArg, ContextValue::String(variable.into_owned()));
-    }
-    error
-}
-
-/// All arguments of all verbs.
-fn arguments(command: &Command) -> Vec<&Arg> {
-    let below = command.get_subcommands().flat_map(arguments);
-    command.get_arguments().chain(below).collect()
+/// Why there is nothing to do.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// Help, or what is wrong with the command line.
+    Answer(clap::Error),
+    /// The file of settings is wrong.
+    File(Failure),
 }
 
 /// What to do: one variant a verb, one module each.
@@ -113,6 +96,15 @@ pub(crate) enum Verb {
     /// Make, list and revoke the keys that clients need
     #[command(subcommand)]
     Key(KeyVerb),
+    /// Print the settings of a server, and where each comes from
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// Find what commonly goes wrong, and how to mend it
+    Doctor(Box<DoctorArgs>),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print a page of the manual
+    Man(ManArgs),
     /// Kill a server under load, again and again, and check that nothing acknowledged is lost.
     Crashtest(CrashtestArgs),
 }
@@ -122,6 +114,7 @@ Examples:
   engram start
   engram start --data-dir /var/lib/engram --listen 127.0.0.1:8000
   engram start --fsync timer=50ms --log info,engram=debug
+  engram start --config /etc/engram/engram.toml    # `engram config show` prints one to begin with
   engram start --listen 0.0.0.0:7432 --tls-cert chain.pem --tls-key key.pem    # after `engram key create`
 
 Exit codes:
@@ -135,7 +128,7 @@ Exit codes:
   75  the data directory is in use by another process
   78  a setting is wrong, or not the one that the store was made with; no key where one is needed";
 
-/// Flags of `engram start`. Each is an environment variable, too; a flag wins.
+/// Flags of `engram start`. Each is a variable of the environment and a setting of the file, too; see [`crate::settings`].
 #[derive(Debug, clap::Args)]
 #[command(after_help = START_EXAMPLES)]
 pub(crate) struct StartArgs {
@@ -244,6 +237,17 @@ mod tests {
     fn the_definition_is_sound() {
         use clap::CommandFactory as _;
         Args::command().debug_assert();
+    }
+
+    /// The file's keys are the names of the fields, and are told to be those of the variables.
+    #[test]
+    fn each_setting_is_called_as_its_variable() {
+        use clap::CommandFactory as _;
+        let command = Args::command();
+        for arg in command.find_subcommand("start").unwrap().get_arguments() {
+            let expected = format!("ENGRAM_{}", arg.get_id().as_str().to_ascii_uppercase());
+            assert_eq!(arg.get_env().unwrap().to_str(), Some(&*expected));
+        }
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 mod call;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::http::Method;
 use serde_json::Value;
@@ -56,6 +60,23 @@ pub(crate) enum Refused {
 impl ServerArgs {
     /// A client, with so much patience for each answer.
     pub(crate) fn client(&self, time_max: Duration) -> Result<Client, Failure> {
+        let key = Secret::from_environment(self.api_key_file.as_deref())?;
+        Client::new(&self.server, key, self.tls_ca.as_deref(), time_max)
+    }
+}
+
+impl Client {
+    /// A client of the server at `url`, who sends this key and trusts the certificates in this file, or those of the public
+    /// authorities, with so much patience for each answer.
+    ///
+    /// # Errors
+    /// A file without certificates.
+    pub(crate) fn new(
+        url: &str,
+        key: Option<Secret>,
+        trusted_file: Option<&Path>,
+        time_max: Duration,
+    ) -> Result<Self, Failure> {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(time_max))
@@ -64,22 +85,16 @@ impl ServerArgs {
             // Whom it would lead to gets no key.
             .max_redirects(0)
             .max_redirects_will_error(false);
-        if call::loopback_address(&self.server).is_some() {
+        if call::loopback_address(url).is_some() {
             // What is on this machine is not asked for through a proxy.
             config = config.proxy(None);
         }
-        if let Some(file) = &self.tls_ca {
+        if let Some(file) = trusted_file {
             config = config.tls_config(TlsConfig::builder().root_certs(trusted(file)?).build());
         }
-        Ok(Client {
-            agent: config.build().into(),
-            url: self.server.trim_end_matches('/').to_owned(),
-            key: Secret::from_environment(self.api_key_file.as_deref())?,
-        })
+        Ok(Self { agent: config.build().into(), url: url.trim_end_matches('/').to_owned(), key })
     }
-}
 
-impl Client {
     /// Where the server is.
     pub(crate) fn url(&self) -> &str {
         &self.url
@@ -122,7 +137,7 @@ impl Refused {
     }
 }
 
-fn trusted(file: &PathBuf) -> Result<RootCerts, Failure> {
+fn trusted(file: &Path) -> Result<RootCerts, Failure> {
     let refused =
         |reason: String| setting(format!("expected certificates in PEM, got {}: {reason}", file.display()));
     let pem = std::fs::read(file).map_err(|e| refused(e.to_string()))?;

@@ -1,14 +1,13 @@
 //! What will run: the flags, checked.
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
 };
 
 use engram_core::{
     DIMENSION_MAX, FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode, SnapshotPolicy,
 };
-use tokio::net::lookup_host;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -89,8 +88,8 @@ impl StartConfig {
         self.data_dir.join(LOG_DIRECTORY)
     }
 
-    /// The addresses that the name to listen on stands for; at least one.
-    pub(crate) async fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+    /// The addresses that the name to listen on stands for; at least one. May block, where it is a name.
+    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
         let no_address = |reason: String| {
             setting(format!(
                 "expected an address to listen on such as 127.0.0.1:7432, got {:?}{reason}",
@@ -98,7 +97,7 @@ impl StartConfig {
             ))
         };
         let addresses: Vec<_> =
-            lookup_host(&self.listen).await.map_err(|e| no_address(format!(": {e}")))?.collect();
+            self.listen.to_socket_addrs().map_err(|e| no_address(format!(": {e}")))?.collect();
         if addresses.is_empty() { Err(no_address(String::new())) } else { Ok(addresses) }
     }
 }

@@ -74,6 +74,11 @@ impl Failure {
         Self { help: Some(help.into()), ..self }
     }
 
+    /// What to do about it.
+    pub(crate) fn help_text(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// Says it on stderr, and gives its exit code.
     pub(crate) fn report(&self) -> Exit {
         let help = self.help.as_ref().map(|help| format!("help: {help}\n")).unwrap_or_default();

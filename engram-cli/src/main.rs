@@ -3,7 +3,7 @@
 //! This crate is the process: flags, HTTP, signals, exit codes. What a memory is and how it is kept is in
 //! `engram-core`, bytes on disk are in `engram-storage`. From the top down:
 //!
-//! - [`args`] is what was typed, [`config`] what will run, [`exit`] how it ends;
+//! - [`args`] is what was typed, [`settings`] what else has a say in it, [`config`] what will run, [`exit`] how it ends;
 //! - [`start`] wires `engram start` together, [`boot`] opens the store for it, [`signals`] and [`logging`] are its
 //!   ears and its voice, [`files`] and [`memory`] the room it has, [`count`] its grammar;
 //! - [`embed`] makes embeddings, where the server was given a model;
@@ -15,6 +15,7 @@
 //! - [`ask`] is what a user asks of a running server: `engram remember`, `recall` and so on;
 //! - [`operator`] is what an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot`, `restore`, and
 //!   [`recovery_view`] what they and the server say of a recovery;
+//! - [`doctor`] is what goes wrong before anybody asks; [`shell`] what shells and readers of manuals want;
 //! - [`crashtest`] is `engram crashtest`, which runs the server as a user would, and kills it.
 
 mod args;
@@ -24,6 +25,7 @@ mod client;
 mod config;
 mod count;
 mod crashtest;
+mod doctor;
 mod embed;
 mod exit;
 mod files;
@@ -36,18 +38,21 @@ mod operator;
 mod recovery_view;
 mod server;
 mod service;
+mod settings;
+mod shell;
 mod signals;
 mod start;
 
 use std::{env, process::ExitCode};
 
-use args::{Args, Verb};
+use args::{Args, Unread, Verb};
 use exit::Exit;
 
 fn main() -> ExitCode {
     let args = match Args::read(env::args_os()) {
         Ok(args) => args,
-        Err(answer) => return exit::of_clap(&answer).into(),
+        Err(Unread::Answer(answer)) => return exit::of_clap(&answer).into(),
+        Err(Unread::File(failure)) => return failure.report().into(),
     };
     let outcome = match args.verb {
         Verb::Start(args) => start::run(*args),
@@ -62,6 +67,10 @@ fn main() -> ExitCode {
         Verb::Restore(args) => operator::restore(&args),
         Verb::Reembed(args) => operator::reembed(args),
         Verb::Key(verb) => keys::verb::run(verb),
+        Verb::Config(verb) => settings::show(verb),
+        Verb::Doctor(args) => doctor::run(*args),
+        Verb::Completions(args) => shell::completions(&args),
+        Verb::Man(args) => shell::man(&args),
         Verb::Crashtest(args) => crashtest::run(&args),
     };
     match outcome {

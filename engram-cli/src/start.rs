@@ -40,24 +40,24 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(20);
 /// Runs the server until it is asked to stop, or cannot go on.
 pub(crate) fn run(args: StartArgs) -> Result<(), Failure> {
     let (config, filter) = StartConfig::from_args(args)?;
+    let addresses = config.addresses()?;
     let _flush = logging::start(filter)?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("engram-server")
         .build()
         .map_err(|e| Failure::new(Exit::Failure, format!("cannot start the runtime: {e}")))?;
-    let outcome = runtime.block_on(serve(config));
+    let outcome = runtime.block_on(serve(config, addresses));
     // What still runs is a recovery that was cut short, or a request that outlived the drain: a crash at any point of
     // either loses nothing.
     runtime.shutdown_background();
     outcome
 }
 
-async fn serve(config: StartConfig) -> Result<(), Failure> {
+async fn serve(config: StartConfig, addresses: Vec<SocketAddr>) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     // First of all, so that nobody waits for a recovery to hear that the address is taken, and so that whoever asks
     // meanwhile hears that memories are on their way.
-    let addresses = config.addresses().await?;
     let on_loopback = addresses.iter().all(|address| address.ip().is_loopback());
     let keys = keys(&config, on_loopback)?;
     let tls = config.http.tls.as_ref().map(acceptor).transpose()?;

@@ -41,14 +41,15 @@ const LAST_WORDS_MAX: u64 = 600;
 pub(super) struct LocalServer {
     address: String,
     data_dir: PathBuf,
+    settings: Option<PathBuf>,
     /// One thread starts it, the others wait.
     starting: Mutex<()>,
 }
 
 impl LocalServer {
-    /// A server at `address`, of an absolute `data_dir`.
-    pub(super) fn new(address: String, data_dir: PathBuf) -> Self {
-        Self { address, data_dir, starting: Mutex::new(()) }
+    /// A server at `address`, of an absolute `data_dir`, with the settings of a file; its path is absolute, too.
+    pub(super) fn new(address: String, data_dir: PathBuf, settings: Option<PathBuf>) -> Self {
+        Self { address, data_dir, settings, starting: Mutex::new(()) }
     }
 
     /// Starts the server unless somebody listens there, and waits until it has recovered, for a reasonable time. May block.
@@ -100,7 +101,12 @@ impl LocalServer {
             |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", self.data_dir.display()));
         fs::create_dir_all(&self.data_dir).map_err(in_directory)?;
         let log = File::options().create(true).append(true).open(self.log()).map_err(in_directory)?;
-        Command::new(env::current_exe()?)
+        let mut command = Command::new(env::current_exe()?);
+        if let Some(settings) = &self.settings {
+            // The variable may name it from the directory of this process.
+            command.env("ENGRAM_CONFIG", settings);
+        }
+        command
             .args(["start", "--listen", &self.address, "--data-dir"])
             .arg(&self.data_dir)
             .current_dir(&self.data_dir)

@@ -39,13 +39,17 @@ pub(crate) struct McpArgs {
     /// The data directory of a server that is started [default: ~/.local/share/engram, or as XDG has it]
     #[arg(long, value_name = "DIR", env = "ENGRAM_DATA_DIR")]
     data_dir: Option<PathBuf>,
+
+    /// The file of settings, for a server that is started.
+    #[arg(skip)]
+    pub(crate) settings: Option<PathBuf>,
 }
 
 /// Answers until standard input ends.
 pub(crate) fn run(args: McpArgs) -> Result<(), Failure> {
     let client = args.server.client(ANSWER_TIME_MAX)?;
     let server = match client.loopback_address() {
-        Some(address) => Some(LocalServer::new(address, data_dir(args.data_dir)?)),
+        Some(address) => Some(LocalServer::new(address, data_dir(args.data_dir)?, args.settings)),
         None => None,
     };
     let runtime = runtime::Builder::new_current_thread()

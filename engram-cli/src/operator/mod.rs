@@ -39,7 +39,7 @@ use crate::{
 
 pub(crate) use self::{
     recover::run as recover, reembed::run as reembed, repair::run as repair, restore::run as restore,
-    snapshot::run as snapshot, stop::run as stop, verify::run as verify, wal::run as wal,
+    snapshot::run as snapshot, stop::holder, stop::run as stop, verify::run as verify, wal::run as wal,
 };
 
 /// Where the store is.

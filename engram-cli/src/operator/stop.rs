@@ -57,7 +57,7 @@ pub(crate) fn run(args: &StopArgs) -> Result<(), Failure> {
 }
 
 /// The process that has the lock of a log's directory, or nothing when none has.
-fn holder(directory: &Path) -> Result<Option<i32>, Failure> {
+pub(crate) fn holder(directory: &Path) -> Result<Option<i32>, Failure> {
     let failed =
         |e: std::io::Error| Failure::new(Exit::BadDirectory, format!("{}: {e}", directory.display()));
     let lock = File::open(directory).map_err(failed)?;
