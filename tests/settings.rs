@@ -187,3 +187,25 @@ fn completions_and_pages_of_the_manual_know_all_verbs() {
         said.stderr
     );
 }
+
+/// What a verb is about is no setting: a file must not decide what is restored over, nor which store a snapshot is of.
+#[test]
+fn a_file_has_no_say_in_what_is_restored() {
+    for verb in [&["restore", "x.snap", "--data-dir", "x"][..], &["snapshot"], &["recall", "x"]] {
+        let said = engram(&[verb, &["--config", "engram.toml"]].concat(), &[]);
+        assert_eq!(said.code, Some(2), "{}", said.stderr);
+        assert!(said.stderr.contains("unexpected argument '--config'"), "{}", said.stderr);
+    }
+}
+
+/// The page that tells of the settings knows each by its key and by its flag.
+#[test]
+fn each_setting_is_in_the_documentation() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md")).unwrap();
+    let (_directory, path) = file("");
+    for key in show(&path, &[], &[]).as_object().unwrap().keys() {
+        let row = page.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{key}`")));
+        let flag = format!("--{}", key.trim_end_matches('s').replace('_', "-"));
+        assert!(row.is_some_and(|row| row.contains(&flag)), "{key} is not in docs/configuration.md");
+    }
+}

@@ -105,7 +105,9 @@ impl Definition {
 /// The command line with a flag for the file, where it has a say: at the verbs that know a data directory.
 pub(crate) fn with_file(command: Command) -> Command {
     let command = command.mut_subcommands(with_file);
-    let knows_directory = command.get_arguments().any(|arg| key_of(arg) == Some("data_dir"));
+    // Where it is no setting, but what the verb is about, it has no variable either: the directory of a restore.
+    let knows_directory =
+        command.get_arguments().any(|arg| arg.get_env().is_some() && key_of(arg) == Some("data_dir"));
     if !knows_directory {
         return command;
     }
