@@ -106,6 +106,37 @@ fn the_verbs_trust_whom_they_are_told_to() {
 }
 
 #[test]
+fn a_certificate_that_is_renewed_is_served_to_the_next_connection() {
+    let directory = directory();
+    let (certificate, key) = (directory.path().join("chain.pem"), directory.path().join("key.pem"));
+    let put = |from: &str, to: &Path| {
+        // As tools that renew do it: the new file takes the place of the old at once.
+        let new = directory.path().join("new.pem");
+        fs::copy(fixture(from), &new).unwrap();
+        fs::rename(&new, to).unwrap();
+    };
+    put("certificate.pem", &certificate);
+    put("key.pem", &key);
+    let mut command = command(&directory.path().join("data"), &[]);
+    command.arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(&key);
+    let server = Server::spawn(command);
+    let is_served = |name: &str| {
+        let trusted = fs::read(fixture(name)).unwrap();
+        Client::trusting(server.url.clone(), &trusted).try_get("/healthz").is_some()
+    };
+    let (before, renewed) = ("certificate.pem", "other-certificate.pem");
+    assert!(is_served(before) && !is_served(renewed));
+    put(renewed, &certificate);
+    assert!(is_served(before), "the certificate has no key yet");
+    put("other-key.pem", &key);
+    assert!(is_served(renewed) && !is_served(before));
+    fs::remove_file(&key).unwrap();
+    assert!(is_served(renewed));
+    let (status, log) = server.stop();
+    assert!(status.success() && log.matches("still serving the certificate before").count() == 2, "{log}");
+}
+
+#[test]
 fn files_that_are_no_identity_are_refused_by_name() {
     let directory = directory();
     let (certificate, key) = (fixture("certificate.pem"), fixture("key.pem"));

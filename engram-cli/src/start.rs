@@ -19,7 +19,7 @@ use crate::{
     files,
     keys::{secret::Secret, server::ServerKeys, verb::of_file},
     logging,
-    server::{App, Server, acceptor, router},
+    server::{App, Server, Tls, router},
     service::{MemoryService, off_the_runtime},
     signals::Signals,
 };
@@ -60,7 +60,7 @@ async fn serve(config: StartConfig, addresses: Vec<SocketAddr>) -> Result<(), Fa
     // meanwhile hears that memories are on their way.
     let on_loopback = addresses.iter().all(|address| address.ip().is_loopback());
     let keys = keys(&config, on_loopback)?;
-    let tls = config.http.tls.as_ref().map(acceptor).transpose()?;
+    let tls = config.http.tls.as_ref().map(Tls::open).transpose()?;
     let (listener, address) = bind(&config, &addresses).await?;
     let app = Arc::new(App::new(config, keys, on_loopback));
     info!("opening {}; until then {address} answers 503", app.config.data_dir.display());

@@ -7,7 +7,7 @@ use crate::{
     config::StartConfig,
     count::count,
     keys::{file, secret::Secret, verb::of_file},
-    server::acceptor,
+    server::Tls,
 };
 
 /// Whether a server could listen there. `is_held`: one has the directory, and then it may well be the one that listens.
@@ -79,7 +79,7 @@ pub(super) fn keys(config: &StartConfig) -> Finding {
 /// What TLS is served with.
 pub(super) fn certificate(config: &StartConfig) -> Option<Finding> {
     let files = config.http.tls.as_ref()?;
-    Some(match acceptor(files) {
+    Some(match Tls::open(files) {
         Err(failure) => Finding::of_failure("certificate", &failure),
         Ok(_) if is_readable_by_others(&files.key) => {
             let found = format!("everybody on this machine can read {}", files.key.display());

@@ -29,7 +29,7 @@ pub(super) fn embedder(config: &StartConfig) -> Option<Finding> {
                 Kind::Misconfigured => "correct --embed-url, --embed-model or the key",
                 _ => "start it, or correct --embed-url; until it answers, memories are recalled by words",
             };
-            Finding::failed("model", format!("{name} at {source}: {error}"), mend)
+            Finding::failed("model", format!("{name}: {error}"), mend)
         }
         Ok(vector) => {
             let (took, numbers) = (began.elapsed(), vector.len());

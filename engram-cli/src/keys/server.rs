@@ -1,8 +1,7 @@
 //! What a running server knows of its keys: that of its environment, and those of a file that may change any time.
 
 use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -15,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 use tracing::{error, info};
 
 use super::{Grant, Key, Sha256Hash, file, find};
+use crate::files::Version;
 
 /// How often a request looks whether the file has changed: a key that is revoked works for so long at most.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,16 +40,6 @@ struct Read {
     version: Option<Version>,
     /// Or why they could not be read: then none of them opens anything.
     keys: Result<Vec<Key>, String>,
-}
-
-/// Tells a file from another one, and from itself after a change.
-#[derive(Debug, PartialEq, Eq)]
-struct Version {
-    device: u64,
-    inode: u64,
-    len: u64,
-    modified_ns: (i64, i64),
-    changed_ns: (i64, i64),
 }
 
 /// Who is let in.
@@ -159,22 +149,16 @@ impl ServerKeys {
 
 /// Nothing when there is no file.
 fn version(data_dir: &Path) -> io::Result<Option<Version>> {
-    match fs::metadata(file::path(data_dir)) {
+    match Version::of(&file::path(data_dir)) {
         Err(e) if file::is_missing(&e) => Ok(None),
-        found => found.map(|it| {
-            Some(Version {
-                device: it.dev(),
-                inode: it.ino(),
-                len: it.len(),
-                modified_ns: (it.mtime(), it.mtime_nsec()),
-                changed_ns: (it.ctime(), it.ctime_nsec()),
-            })
-        }),
+        found => found.map(Some),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::keys::Access;
 

@@ -2,7 +2,10 @@
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -22,10 +25,9 @@ use tokio::{
     time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
-use super::layers::BeyondLimit;
+use super::{layers::BeyondLimit, tls::Tls};
 
 /// How long a client may take for the head of a request, from when the connection is idle on. Without it a client
 /// that sends half a head keeps its place for ever.
@@ -48,7 +50,7 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Protocol {
     pub(super) router: Router,
-    pub(super) tls: Option<TlsAcceptor>,
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// Whether there was a place for a connection.
@@ -69,7 +71,7 @@ impl Protocol {
         let encrypted = tokio::select! {
             biased;
             _ = stopped.changed() => return,
-            encrypted = timeout(HANDSHAKE_TIME_MAX, tls.accept(stream)) => encrypted,
+            encrypted = timeout(HANDSHAKE_TIME_MAX, tls.acceptor().accept(stream)) => encrypted,
         };
         match encrypted {
             Ok(Ok(stream)) => self.speak(stream, room, stopped).await,

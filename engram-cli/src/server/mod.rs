@@ -49,7 +49,6 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 pub(crate) use args::{HttpArgs, HttpConfig};
@@ -59,7 +58,7 @@ pub(crate) use need::Need;
 pub(crate) use router::router;
 pub(crate) use snapshot::SnapshotView;
 pub(crate) use state::App;
-pub(crate) use tls::acceptor;
+pub(crate) use tls::Tls;
 
 use self::connection::{Protocol, Room};
 use crate::count::count;
@@ -82,11 +81,11 @@ impl Server {
     pub(crate) fn start(
         listener: TcpListener,
         router: Router,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Tls>,
         connections_max: usize,
     ) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let protocol = Protocol { router, tls };
+        let protocol = Protocol { router, tls: tls.map(Arc::new) };
         Self { stop, accepting: tokio::spawn(accept(listener, protocol, connections_max, stopped)) }
     }
 

@@ -1,6 +1,11 @@
 //! TLS, by rustls: versions 1.2 and 1.3, and the ciphers that it holds for safe.
 
-use std::{fmt::Display, path::PathBuf, sync::Arc};
+use std::{
+    fmt::{self, Display},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio_rustls::{
     TlsAcceptor,
@@ -11,7 +16,12 @@ use tokio_rustls::{
     },
 };
 
-use crate::exit::{Exit, Failure};
+use tracing::{info, warn};
+
+use crate::{
+    exit::{Exit, Failure},
+    files::Version,
+};
 
 /// Where the server's identity is, in PEM.
 #[derive(Debug, Clone)]
@@ -21,11 +31,70 @@ pub(crate) struct TlsFiles {
     pub(crate) key: PathBuf,
 }
 
-/// What makes TLS of a connection. The files are read now, and not again.
-///
-/// # Errors
-/// When they cannot be read, or do not belong together.
-pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Failure> {
+/// What makes TLS of connections, with what is in the files now: certificates are renewed while a server runs.
+pub(crate) struct Tls {
+    files: TlsFiles,
+    read: Mutex<Read>,
+}
+
+struct Read {
+    /// Of the files when they were last read, whatever came of it.
+    versions: Versions,
+    /// Of the last that could be used.
+    acceptor: TlsAcceptor,
+}
+
+/// Of the certificate and of the key; nothing where one cannot be looked at.
+type Versions = Option<(Version, Version)>;
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// When they cannot be read, or do not belong together.
+    pub(crate) fn open(files: &TlsFiles) -> Result<Self, Failure> {
+        let versions = files.versions();
+        let acceptor = acceptor(files)?;
+        Ok(Self { files: files.clone(), read: Mutex::new(Read { versions, acceptor }) })
+    }
+
+    /// For the next connection. Files that cannot be used change nothing, but for a warning: one of them may be replaced
+    /// a moment before the other.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        // Looked at before they are read: a change in between is seen the next time.
+        let versions = self.files.versions();
+        if versions != read.versions {
+            read.versions = versions;
+            let certificate = self.files.certificate.display();
+            match acceptor(&self.files) {
+                Ok(acceptor) => {
+                    info!("{certificate} has changed, and is served from now on");
+                    read.acceptor = acceptor;
+                }
+                Err(failure) => warn!("still serving the certificate before: {failure}"),
+            }
+        }
+        read.acceptor.clone()
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl TlsFiles {
+    fn versions(&self) -> Versions {
+        let versions: io::Result<_> =
+            Version::of(&self.certificate).and_then(|it| Ok((it, Version::of(&self.key)?)));
+        versions.ok()
+    }
+}
+
+/// What makes TLS of a connection, with what is in the files now.
+fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, Failure> {
     let TlsFiles { certificate, key } = files;
     let no_certificate = |reason: &dyn Display| refused("a certificate in PEM", certificate, reason);
     let no_key = |reason: &dyn Display| refused("a private key in PEM", key, reason);
