@@ -183,14 +183,16 @@ impl Committer {
             match (request, disk_full) {
                 (Request::Sync { done }, _) => done(Ok(())),
                 (request @ Request::Cut { .. }, _) => request.fail(StorageError::Closed), // is alone
-                (Request::Append { entry, done }, Some(error)) => {
+                (Request::Append { entry, done, .. }, Some(error)) => {
                     self.metrics.failed_appends.fetch_add(1, Relaxed);
                     done(&entry, Err(error.clone()));
                 }
-                (Request::Append { entry, done }, None) => {
+                (Request::Append { entry, submitted, done }, None) => {
                     self.metrics.appends.fetch_add(1, Relaxed);
                     self.metrics.payload_bytes.fetch_add(entry.payload.len() as u64, Relaxed);
                     done(&entry, Ok(Commit { lsn, durability }));
+                    // With what the answer has done, which those after it wait for, too.
+                    self.metrics.commit_latency_us.record_latency(submitted.elapsed());
                     lsn = lsn.next();
                 }
             }
@@ -200,8 +202,9 @@ impl Committer {
     /// What [`Defect::AckBeforeWrite`] does: everybody is answered, and what is written is a copy.
     fn answer_early(&self, group: &mut Vec<Request>) {
         let copies = group.iter().map(|request| match request {
-            Request::Append { entry, .. } => {
-                Request::Append { entry: entry.clone(), done: Box::new(|_, _| {}) }
+            Request::Append { entry, submitted, .. } => {
+                let (entry, submitted) = (entry.clone(), *submitted);
+                Request::Append { entry, submitted, done: Box::new(|_, _| {}) }
             }
             Request::Sync { .. } | Request::Cut { .. } => Request::Sync { done: Box::new(|_| {}) },
         });
@@ -279,7 +282,7 @@ impl Committer {
         }
         let started = Instant::now();
         self.sync_file()?;
-        self.metrics.record_sync(started.elapsed());
+        self.metrics.sync_latency_us.record_latency(started.elapsed());
         self.unsynced_since = None;
         self.synced_lsn = self.next_lsn.previous();
         self.metrics.synced_lsn.store(self.synced_lsn.get(), Relaxed);

@@ -27,8 +27,8 @@ pub(super) type OnCommit = Box<dyn FnOnce(&WalEntry, StorageResult<Commit>) + Se
 
 /// What callers ask of the writer thread.
 pub(super) enum Request {
-    /// Append a record.
-    Append { entry: WalEntry, done: OnCommit },
+    /// Append a record, submitted at that moment.
+    Append { entry: WalEntry, submitted: Instant, done: OnCommit },
     /// Make everything before this durable.
     Sync { done: Box<dyn FnOnce(StorageResult<()>) + Send> },
     /// End the segment here, so that a snapshot of all before can stand for it. Always a group of its own.
@@ -49,7 +49,7 @@ impl Request {
     /// Answers with an error.
     pub(super) fn fail(self, error: StorageError) {
         match self {
-            Self::Append { entry, done } => done(&entry, Err(error)),
+            Self::Append { entry, done, .. } => done(&entry, Err(error)),
             Self::Sync { done } => done(Err(error)),
             Self::Cut { done } => done(Err(error)),
         }
@@ -91,6 +91,7 @@ impl Queue {
     }
 
     /// Puts a request at the end, waiting for room. Gives it back with the reason when the queue is closed.
+    #[expect(clippy::result_large_err, reason = "a request comes back once in the life of a log")]
     pub(super) fn push(&self, request: Request) -> Result<(), (Request, StorageError)> {
         let bytes = request.bytes();
         let mut inner = self.lock();

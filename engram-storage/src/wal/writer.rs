@@ -20,7 +20,7 @@ use crate::{
     StorageError, StorageMetrics, StorageResult,
     disk::{Disk, DiskLock, RealDisk},
     sync::{
-        Mutex,
+        Instant, Mutex,
         thread::{self, JoinHandle},
     },
 };
@@ -136,8 +136,8 @@ impl WalWriter {
         if entry.entry_type.is_mark() {
             return on_commit(&entry, Err(StorageError::ReservedType));
         }
-        if let Err((request, reason)) = self.queue.push(Request::Append { entry, done: Box::new(on_commit) })
-        {
+        let append = Request::Append { entry, submitted: Instant::now(), done: Box::new(on_commit) };
+        if let Err((request, reason)) = self.queue.push(append) {
             request.fail(reason);
         }
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::wal::queue::{Queue, Request, Taken};
 
 fn request(bytes: usize) -> Request {
-    Request::Append { entry: entry(vec![0; bytes]), done: Box::new(|_, _| {}) }
+    Request::Append { entry: entry(vec![0; bytes]), submitted: Instant::now(), done: Box::new(|_, _| {}) }
 }
 
 fn queue_of(lengths: impl Iterator<Item = usize>) -> (Queue, Arc<StorageMetrics>) {
