@@ -15,6 +15,7 @@ use crate::{
     embed::EmbedArgs,
     exit::Failure,
     keys::verb::KeyVerb,
+    logging::LogFormat,
     mcp::McpArgs,
     operator::{
         RecoverArgs, ReembedArgs, RepairArgs, RestoreArgs, SnapshotArgs, StopArgs, VerifyArgs, WalVerb,
@@ -195,6 +196,11 @@ pub(crate) struct StartArgs {
     /// What to log on stderr: error, warn, info, debug, trace, or by module (info,engram=debug)
     #[arg(long, value_name = "FILTER", default_value = "info", env = "ENGRAM_LOG")]
     pub(crate) log: String,
+
+    /// How it is logged: text, or json (an object on each line, with timestamp, level, message and what belongs to them).
+    /// What keeps a server from starting is said as text in any case
+    #[arg(long, value_name = "FORMAT", default_value = "text", env = "ENGRAM_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
 }
 
 /// What to do when the log fails while running: after a failed sync nothing more can be promised.

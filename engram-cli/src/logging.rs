@@ -11,6 +11,9 @@ use std::{
     time::Duration,
 };
 
+use chrono::{SecondsFormat, Utc};
+use clap::ValueEnum;
+use serde_json::json;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::{
@@ -24,25 +27,38 @@ const LINES_WAITING_MAX: usize = 8_192;
 /// How long the end of the process waits for lines to be read.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
 
+/// What a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// An object: `timestamp`, `level`, `message`, the fields of the event, and under `span` the request it is of.
+    Json,
+}
+
 /// Starts logging. Lines are written out by a thread of their own: a pipe that nobody empties would otherwise block
 /// each thread that logs, and with it the server.
-pub(crate) fn start(filter: EnvFilter) -> Result<LogFlush, Failure> {
+pub(crate) fn start(filter: EnvFilter, format: LogFormat) -> Result<LogFlush, Failure> {
     let (messages, received) = sync_channel(LINES_WAITING_MAX);
     let lines = Lines { messages, dropped: Arc::default() };
     let dropped = Arc::clone(&lines.dropped);
     thread::Builder::new()
         .name("engram-log".to_owned())
-        .spawn(move || write_out(&received, &dropped))
+        .spawn(move || write_out(&received, &dropped, format))
         .map_err(|e| Failure::new(Exit::Failure, format!("cannot start the thread that logs: {e}")))?;
     let flush = LogFlush(lines.messages.clone());
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
         // Without this a line that cannot be written panics, since the complaint about it cannot be either.
         .log_internal_errors(false)
         .with_target(false)
-        .with_writer(lines)
-        .init();
+        .with_writer(lines);
+    match format {
+        LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Json => {
+            subscriber.with_ansi(false).json().flatten_event(true).with_span_list(false).init();
+        }
+    }
     Ok(flush)
 }
 
@@ -92,7 +108,7 @@ impl Write for &Lines {
     }
 }
 
-fn write_out(messages: &Receiver<Message>, dropped: &AtomicU64) {
+fn write_out(messages: &Receiver<Message>, dropped: &AtomicU64, format: LogFormat) {
     let mut stderr = io::stderr();
     // Every result is ignored here: a stderr that is closed or full has no place to complain to.
     for message in messages {
@@ -102,10 +118,19 @@ fn write_out(messages: &Receiver<Message>, dropped: &AtomicU64) {
         }
         match dropped.swap(0, Relaxed) {
             0 => {}
-            lines => {
-                let lines = count(lines, "log line was", "log lines were");
-                drop(writeln!(stderr, "({lines} dropped: stderr was not read)"));
-            }
+            lines => drop(writeln!(stderr, "{}", of_dropped(lines, format))),
+        }
+    }
+}
+
+/// What is said in place of lines that were dropped.
+fn of_dropped(lines: u64, format: LogFormat) -> String {
+    let message = format!("{} dropped: stderr was not read", count(lines, "log line was", "log lines were"));
+    match format {
+        LogFormat::Text => format!("({message})"),
+        LogFormat::Json => {
+            let timestamp = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
+            json!({"timestamp": timestamp, "level": "WARN", "message": message, "lines": lines}).to_string()
         }
     }
 }

@@ -39,9 +39,10 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Runs the server until it is asked to stop, or cannot go on.
 pub(crate) fn run(args: StartArgs) -> Result<(), Failure> {
+    let log_format = args.log_format;
     let (config, filter) = StartConfig::from_args(args)?;
     let addresses = config.addresses()?;
-    let _flush = logging::start(filter)?;
+    let _flush = logging::start(filter, log_format)?;
     let runtime = runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("engram-server")

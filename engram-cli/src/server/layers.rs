@@ -85,6 +85,6 @@ pub(crate) fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
     let message =
         panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
     let message = message.unwrap_or("no message");
-    error!(message, "a request handler panicked");
+    error!(panic = message, "a request handler panicked");
     Problem::new(Code::Internal, "the handler of the request panicked").into_response()
 }
