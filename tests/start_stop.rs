@@ -9,9 +9,10 @@ mod server;
 use std::{
     fs,
     net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 
 use serde_json::json;
@@ -49,6 +50,41 @@ fn a_stop_is_clean_and_says_so() {
     assert_eq!(server.all_memories().len(), 2);
     assert!(server.log().contains("clean stop"), "{}", server.log());
     assert_eq!(server.get("/v1/status").expect(200)["recovery"]["clean"], true);
+}
+
+#[test]
+fn a_supervisor_is_told_when_it_is_ready_and_when_it_stops() {
+    let directory = directory();
+    let socket = directory.path().join("notify");
+    let supervisor = UnixDatagram::bind(&socket).unwrap();
+    supervisor.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let heard = || {
+        let mut news = [0; 64];
+        let len = supervisor.recv(&mut news).unwrap();
+        String::from_utf8(news[..len].to_vec()).unwrap()
+    };
+    let mut start = command(&directory.path().join("data"), &[]);
+    start.env("NOTIFY_SOCKET", &socket);
+    let server = Server::spawn(start);
+    assert_eq!(heard(), "READY=1");
+    server.get("/readyz").expect(200);
+    server.signal("TERM");
+    assert_eq!(heard(), "STOPPING=1");
+    assert_eq!(server.wait().0.code(), Some(0));
+}
+
+#[test]
+fn a_supervisor_that_cannot_be_told_keeps_no_server_from_its_work() {
+    let directory = directory();
+    for socket in ["/nowhere/at/all", "relative", "@nobody-is-here", "@"] {
+        let mut start = command(directory.path(), &[]);
+        start.env("NOTIFY_SOCKET", socket);
+        let server = Server::spawn(start);
+        server.post("/v1/memories", &json!({"content": "x"})).expect(201);
+        let (status, log) = server.stop();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("could not be told"), "{log}");
+    }
 }
 
 #[test]

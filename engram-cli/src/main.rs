@@ -5,7 +5,7 @@
 //!
 //! - [`args`] is what was typed, [`settings`] what else has a say in it, [`config`] what will run, [`exit`] how it ends;
 //! - [`start`] wires `engram start` together, [`boot`] opens the store for it, [`signals`] and [`logging`] are its
-//!   ears and its voice, [`files`] and [`memory`] the room it has, [`count`] its grammar;
+//!   ears and its voice, [`supervisor`] whom it tells that it is there, [`files`] and [`memory`] the room it has, [`count`] its grammar;
 //! - [`embed`] makes embeddings, where the server was given a model;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems;
@@ -42,6 +42,7 @@ mod settings;
 mod shell;
 mod signals;
 mod start;
+mod supervisor;
 
 use std::{env, process::ExitCode};
 

@@ -22,6 +22,7 @@ use crate::{
     server::{App, Server, Tls, router},
     service::{MemoryService, off_the_runtime},
     signals::Signals,
+    supervisor::{self, News},
 };
 
 /// Connections that are open at once, where as many files may be. Those that come then are told so.
@@ -85,9 +86,11 @@ async fn serve(config: StartConfig, addresses: Vec<SocketAddr>) -> Result<(), Fa
     announce(&app, &service, &format!("{scheme}://{address}"));
     warn_of_access(&app, address);
 
+    supervisor::tell(News::Ready);
     let expiring = tokio::spawn(forget_expired(service.clone()));
     let outcome = run_until_stopped(&app, &mut signals).await;
     expiring.abort();
+    supervisor::tell(News::Stopping);
     app.stop();
     tokio::select! {
         () = server.stop(DRAIN_TIME_MAX) => {}
