@@ -1,6 +1,7 @@
 //! The store without its blocking, and with its embedder: what each way in calls, be it HTTP, or later MCP. It speaks in
 //! the store's own types and knows no protocol; what is added for all ways in is added here.
 
+mod recall_times;
 mod space;
 
 use std::{
@@ -20,6 +21,7 @@ use tokio::{
     task::spawn_blocking,
 };
 
+pub(crate) use self::recall_times::RecallTimes;
 pub(crate) use self::space::{Answered, ServiceError, SpaceService, Stored, VectorState};
 use crate::embed::EmbedService;
 
@@ -39,6 +41,7 @@ pub(crate) struct MemoryService {
     embed: Option<EmbedService>,
     /// As many as there are cores: a scan uses one whole, and more at once would only be slower, each and all.
     recalls: Arc<Semaphore>,
+    recall_times: Arc<RecallTimes>,
     batches: Arc<Semaphore>,
     waiting_submits: Arc<Semaphore>,
     waiting_reads: Arc<Semaphore>,
@@ -70,6 +73,7 @@ impl MemoryService {
             store,
             embed,
             recalls: turns(cores),
+            recall_times: Arc::default(),
             batches: turns(BATCHES_MAX),
             waiting_submits: turns(WAITING_SUBMITS_MAX),
             waiting_reads: turns(WAITING_READS_MAX),
@@ -170,6 +174,11 @@ impl MemoryService {
     /// The embedder, if there is one.
     pub(crate) fn embed(&self) -> Option<&EmbedService> {
         self.embed.as_ref()
+    }
+
+    /// How long recalls have taken.
+    pub(crate) fn recall_times(&self) -> &RecallTimes {
+        &self.recall_times
     }
 
     /// The store as it is now.

@@ -66,7 +66,8 @@ async fn serve(config: StartConfig, addresses: Vec<SocketAddr>) -> Result<(), Fa
     let (listener, address) = bind(&config, &addresses).await?;
     let app = Arc::new(App::new(config, keys, on_loopback));
     info!("opening {}; until then {address} answers 503", app.config.data_dir.display());
-    let server = Server::start(listener, router(&app), tls, connections_max());
+    let metrics = Arc::clone(&app.metrics.http);
+    let server = Server::start(listener, router(&app), tls, connections_max(), metrics);
 
     let opening = Arc::clone(&app);
     let (store, embed) = tokio::select! {
@@ -85,12 +86,12 @@ async fn serve(config: StartConfig, addresses: Vec<SocketAddr>) -> Result<(), Fa
     let scheme = if app.config.http.tls.is_some() { "https" } else { "http" };
     announce(&app, &service, &format!("{scheme}://{address}"));
     warn_of_access(&app, address);
-
     supervisor::tell(News::Ready);
+
     let expiring = tokio::spawn(forget_expired(service.clone()));
     let outcome = run_until_stopped(&app, &mut signals).await;
-    expiring.abort();
     supervisor::tell(News::Stopping);
+    expiring.abort();
     app.stop();
     tokio::select! {
         () = server.stop(DRAIN_TIME_MAX) => {}

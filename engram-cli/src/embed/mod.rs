@@ -20,6 +20,7 @@ mod progress;
 mod service;
 #[cfg(test)]
 mod testing;
+mod times;
 mod worker;
 
 /// The endpoint of the tests of the whole server serves those of its parts, too.
@@ -28,7 +29,10 @@ mod worker;
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod embed_endpoint;
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 use engram_core::ModelIdentity;
 
@@ -38,6 +42,7 @@ pub(crate) use self::{
     error::{EmbedError, Kind},
     progress::{Progress, Snapshot, State},
     service::{EmbedService, Item},
+    times::EmbedTimes,
     worker::{Backoff, Pace},
 };
 use self::{
@@ -58,6 +63,7 @@ pub(crate) struct Embedder {
     batch: usize,
     /// The length of the vectors, from when it is known on.
     dimension: OnceLock<usize>,
+    times: EmbedTimes,
 }
 
 #[derive(Debug)]
@@ -85,7 +91,7 @@ impl Embedder {
             Model::Local(model) => OnceLock::from(model.dimension()),
         };
         let (prefixes, batch) = (config.prefixes.clone(), config.batch);
-        Ok(Self { model, prefixes, batch, dimension })
+        Ok(Self { model, prefixes, batch, dimension, times: EmbedTimes::default() })
     }
 
     /// What the vectors are from: only those of the same are comparable.
@@ -147,7 +153,19 @@ impl Embedder {
         vectors.into_iter().next().ok_or_else(|| EmbedError::misconfigured("expected an embedding, got none"))
     }
 
+    /// How long the model has taken to answer.
+    pub(crate) fn times(&self) -> &EmbedTimes {
+        &self.times
+    }
+
     fn vectors(&self, texts: &[String], within: Duration) -> Result<Vec<Vec<f32>>, EmbedError> {
+        let begun = Instant::now();
+        let outcome = self.vectors_of_model(texts, within);
+        self.times.record(&outcome, begun.elapsed());
+        outcome
+    }
+
+    fn vectors_of_model(&self, texts: &[String], within: Duration) -> Result<Vec<Vec<f32>>, EmbedError> {
         let vectors = match &self.model {
             Model::Endpoint(endpoint) => endpoint.embed(texts, within)?,
             #[cfg(feature = "local-model")]

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::{
     dto::MemoryView,
     extract::{InSpace, Params},
+    metrics::Gauged,
     problem::{Problem, ProblemView},
     state::App,
     stream::{self, Gone, Parts},
@@ -81,7 +82,9 @@ pub(crate) async fn get(
     let follow = params.follow == Some(true);
     let mut feed = Feed { space, format, parts, after };
     let stopped = app.stopped();
+    let counted = follow.then(|| Gauged::new(&app.metrics.http.followers));
     tokio::spawn(async move {
+        let _counted = counted;
         let following = feed.send(follow);
         tokio::select! {
             // The client has gone, or has all.

@@ -64,18 +64,18 @@ pub(crate) async fn limit_time(State(time_max): State<Duration>, request: Reques
     })
 }
 
-/// Counts requests and their time.
+/// Counts requests, their time and their problems.
 pub(crate) async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let response = next.run(request).await;
-    app.metrics.count(
-        route.unwrap_or_else(|| "none".to_owned()),
-        &method,
-        response.status(),
-        started.elapsed(),
-    );
+    let metrics = &app.metrics.http;
+    let route = route.unwrap_or_else(|| "none".to_owned());
+    metrics.count(route, &method, response.status(), started.elapsed());
+    if let Some(&code) = response.extensions().get::<Code>() {
+        metrics.count_problem(code);
+    }
     response
 }
 

@@ -54,13 +54,17 @@ use tracing::{debug, warn};
 pub(crate) use args::{HttpArgs, HttpConfig};
 pub(crate) use auth::Principal;
 pub(crate) use dto::percent_encoded;
+pub(crate) use metrics::HttpMetrics;
 pub(crate) use need::Need;
 pub(crate) use router::router;
 pub(crate) use snapshot::SnapshotView;
 pub(crate) use state::App;
 pub(crate) use tls::Tls;
 
-use self::connection::{Protocol, Room};
+use self::{
+    connection::{Protocol, Room},
+    metrics::Gauged,
+};
 use crate::count::count;
 
 /// Of so many places for connections one more is for those that come when all are taken, to tell them so.
@@ -83,10 +87,12 @@ impl Server {
         router: Router,
         tls: Option<Tls>,
         connections_max: usize,
+        metrics: Arc<HttpMetrics>,
     ) -> Self {
         let (stop, stopped) = oneshot::channel();
         let protocol = Protocol { router, tls: tls.map(Arc::new) };
-        Self { stop, accepting: tokio::spawn(accept(listener, protocol, connections_max, stopped)) }
+        let places = Places::new(connections_max, metrics);
+        Self { stop, accepting: tokio::spawn(accept(listener, protocol, places, stopped)) }
     }
 
     /// Accepts no more, and returns when all requests in flight are answered, or after `drain_time_max`.
@@ -107,10 +113,9 @@ impl Server {
 async fn accept(
     listener: TcpListener,
     protocol: Protocol,
-    connections_max: usize,
+    places: Places,
     mut stopped: oneshot::Receiver<()>,
 ) -> watch::Sender<()> {
-    let places = Places::new(connections_max);
     let (connections, _) = watch::channel(());
     loop {
         let accepted = tokio::select! {
@@ -121,6 +126,7 @@ async fn accept(
         match accepted {
             Ok(stream) => {
                 let Some((place, room)) = places.take() else {
+                    places.metrics.closed.inc();
                     debug!("a connection is closed: there are as many as may be");
                     continue;
                 };
@@ -137,22 +143,39 @@ async fn accept(
 
 /// How many connections are open at once.
 struct Places {
-    places: Arc<Semaphore>,
+    within: Arc<Semaphore>,
     /// Of connections that are told that there is none.
     beyond: Arc<Semaphore>,
+    metrics: Arc<HttpMetrics>,
+}
+
+/// The place of one connection, until it is dropped.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _open: Gauged,
 }
 
 impl Places {
-    fn new(connections_max: usize) -> Self {
+    fn new(connections_max: usize, metrics: Arc<HttpMetrics>) -> Self {
         let beyond = (connections_max / PLACES_PER_BEYOND).max(1);
-        Self { places: Arc::new(Semaphore::new(connections_max)), beyond: Arc::new(Semaphore::new(beyond)) }
+        metrics.connections_max.set(i64::try_from(connections_max).unwrap_or(i64::MAX));
+        let semaphore = |places| Arc::new(Semaphore::new(places));
+        Self { within: semaphore(connections_max), beyond: semaphore(beyond), metrics }
     }
 
     /// A place; nothing when there is not even one to say so.
-    fn take(&self) -> Option<(OwnedSemaphorePermit, Room)> {
-        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
-        let place = take(&self.places).map(|place| (place, Room::Enough));
-        place.or_else(|| Some((take(&self.beyond)?, Room::None)))
+    fn take(&self) -> Option<(Place, Room)> {
+        let take = |places: &Arc<Semaphore>| {
+            let permit = Arc::clone(places).try_acquire_owned().ok()?;
+            Some(Place { _permit: permit, _open: Gauged::new(&self.metrics.connections) })
+        };
+        if let Some(place) = take(&self.within) {
+            self.metrics.accepted.inc();
+            return Some((place, Room::Enough));
+        }
+        let place = take(&self.beyond)?;
+        self.metrics.told.inc();
+        Some((place, Room::None))
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct App {
     /// Whether only this machine can reach it.
     pub(crate) on_loopback: bool,
     /// Places for requests in flight.
-    pub(crate) in_flight: Semaphore,
+    pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) started: Instant,
     /// How far recovery is.
     pub(crate) progress: Arc<Progress>,
@@ -36,15 +36,17 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(config: StartConfig, keys: ServerKeys, on_loopback: bool) -> Self {
         let service = Arc::new(OnceLock::new());
+        let in_flight_max = config.http.in_flight_max;
+        let in_flight = Arc::new(Semaphore::new(in_flight_max));
         Self {
-            in_flight: Semaphore::new(config.http.in_flight_max),
+            metrics: Metrics::new(Arc::clone(&service), Arc::clone(&in_flight), in_flight_max),
+            in_flight,
             config,
             keys,
             on_loopback,
             started: Instant::now(),
             progress: Arc::default(),
             log_failure: LogFailureNotice::default(),
-            metrics: Metrics::new(Arc::clone(&service)),
             service,
             stopping: watch::Sender::new(false),
         }

@@ -1,6 +1,6 @@
 //! The memories of one space, and what is embedded on their way in and out.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use engram_core::{
     Embedding, Episode, ListQuery, Memory, MemoryStore, Mode, Page, Patch, Query, Recall, Receipt,
@@ -193,11 +193,15 @@ impl SpaceService {
                 Err(error) => return Err(error.into()),
             }
         }
+        let asked = Instant::now();
         let turn = turn(&self.service.recalls).await;
-        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
+        let (service, name) = (self.service.clone(), Arc::clone(&self.name));
         let recall = off_the_runtime(move || {
             let _turn = turn;
-            store.space(&name)?.recall(&query)
+            let begun = Instant::now();
+            let recall = service.store.space(&name)?.recall(&query)?;
+            service.recall_times.record(&recall, begun - asked, begun.elapsed());
+            Ok::<_, StoreError>(recall)
         });
         Ok(Answered { recall: recall.await?, embedding_error })
     }
