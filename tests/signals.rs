@@ -11,7 +11,13 @@ mod random;
 #[path = "support/server.rs"]
 mod server;
 
-use std::{fs, io::Write as _, net::TcpStream, process::Command};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+    time::Duration,
+};
 
 use load::{check, under_load, wait_until};
 use random::{Random, count, seed};
@@ -54,6 +60,40 @@ fn a_stop_under_load_is_clean_and_loses_nothing() {
         total += acknowledged.len();
     }
     println!("{stops} stops, {total} acknowledged, 0 lost");
+}
+
+#[test]
+fn requests_in_flight_at_a_stop_are_answered_and_kept() {
+    const CLIENTS: usize = 20;
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    let body = |n| json!({"id": format!("m{n}"), "content": "x"}).to_string();
+    let half = |n: usize| body(n).len() / 2;
+    let begin = |n| {
+        let (body, half) = (body(n), half(n));
+        let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        let head = "POST /v1/memories HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+        write!(stream, "{head}content-length: {}\r\n\r\n{}", body.len(), &body[..half]).unwrap();
+        stream
+    };
+    let mut streams: Vec<TcpStream> = (0..CLIENTS).map(begin).collect();
+    let in_flight = format!("engram_http_requests_in_flight {CLIENTS}");
+    wait_until("all to be in flight", || server.get("/metrics").text.lines().any(|line| line == in_flight));
+    server.signal("TERM");
+    wait_until("the stop", || server.log().contains("answering what is in flight"));
+    for (n, stream) in streams.iter_mut().enumerate() {
+        stream.write_all(&body(n).as_bytes()[half(n)..]).unwrap();
+    }
+    for mut stream in streams {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 201 ") && answer.ends_with('}'), "{answer}");
+    }
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    let server = Server::start(directory.path(), &["--recovery", "strict"]);
+    assert_eq!(server.all_memories().len(), CLIENTS);
 }
 
 #[test]
