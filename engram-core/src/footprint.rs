@@ -17,6 +17,18 @@ const WORDS_FOURTHS: usize = 11;
 /// Of each vector, beside its numbers: its norm, its scale, its item, its places in the lists of the index.
 const EACH_VECTOR: usize = 64;
 
+/// Of each vector that is made ahead, beside its numbers: itself, and its places in two tables.
+const EACH_STAGED: usize = 128;
+
+/// Bytes, of a vector that is made ahead.
+pub(crate) fn of_staged(dimension: usize, precision: Precision) -> u64 {
+    let numbers = match precision {
+        Precision::Int8 => dimension,
+        Precision::F32 => 4 * dimension,
+    };
+    (EACH_STAGED + numbers) as u64
+}
+
 /// Bytes, of a memory of these.
 pub(crate) fn of(
     id: &str,

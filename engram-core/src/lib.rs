@@ -65,7 +65,7 @@ pub use recall::{Explanation, Hit, Mode, Query, Recall};
 pub use receipt::{Durability, Outcome, Receipt, ReceiptHandle};
 pub use state::{ChangeHook, FeedEvent, FeedItem};
 pub use store::{
-    LogFailure, MemoryStore, ModelIdentity, Patch, RequestKey, SnapshotPolicy, SnapshotStatus, Space,
-    SpaceStatus, Staging, StoreStatus, Unembedded, WriteOptions, Writes,
+    LogFailure, MemoryStore, ModelChange, ModelIdentity, Patch, RequestKey, SnapshotPolicy, SnapshotStatus,
+    Space, SpaceStatus, Staging, StoreStatus, Unembedded, WriteOptions, Writes,
 };
 pub use timeline::{Cursor, ListQuery, Page};

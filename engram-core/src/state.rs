@@ -64,6 +64,8 @@ pub(crate) struct State {
     is_recovering: AtomicBool,
     /// Vectors of the form to come, for the moment when it does.
     staged: Mutex<Staged>,
+    /// About how much memory such vectors take, from when they are made on.
+    staged_bytes: Arc<AtomicU64>,
     on_change: OnceLock<ChangeHook>,
 }
 
@@ -89,6 +91,7 @@ impl State {
             feed: Feed::default(),
             is_recovering: AtomicBool::new(false),
             staged: Mutex::default(),
+            staged_bytes: Arc::default(),
             on_change: OnceLock::new(),
         }
     }
@@ -158,9 +161,13 @@ impl State {
         self.shared.count.load(SeqCst)
     }
 
-    /// About how many bytes of memory the memories take, of all spaces.
+    /// About how many bytes of memory the memories take, of all spaces, with the vectors that are made ahead.
     pub(crate) fn bytes(&self) -> u64 {
-        self.shared.bytes.load(SeqCst)
+        self.shared.bytes.load(SeqCst) + self.staged_bytes.load(SeqCst)
+    }
+
+    pub(crate) fn staged_bytes(&self) -> &Arc<AtomicU64> {
+        &self.staged_bytes
     }
 
     /// Changes in flight that may become new memories, of all spaces.

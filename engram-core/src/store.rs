@@ -21,7 +21,7 @@ use engram_storage::{
 pub(crate) use self::in_flight::InFlight;
 use self::snapshots::{Automatic, Snapshots};
 pub use self::{
-    model::{ModelIdentity, Staging},
+    model::{ModelChange, ModelIdentity, Staging},
     options::{Patch, RequestKey, WriteOptions},
     snapshots::{SnapshotPolicy, SnapshotStatus},
     space::{Space, SpaceStatus},

@@ -87,7 +87,7 @@ pub(crate) fn run(args: ReembedArgs) -> Result<(), Failure> {
     }
     job.bar.finish_and_clear();
     let (done, refused) = (job.embedded, job.refused);
-    let receipt = store.change_model(&staging, embedder.identity())?;
+    let receipt = store.change_model(staging, embedder.identity())?;
     store.snapshot()?;
     store.close()?;
     let report = Report {

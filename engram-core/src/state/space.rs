@@ -206,6 +206,7 @@ impl SpaceState {
                 self.exchange(&entry, &without, None);
             }
         }
+        vectors.keep_index_as(&self.vectors());
         // Only now: what a memory takes is counted by the form that it has.
         *self.vectors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(vectors);
     }

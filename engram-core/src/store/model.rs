@@ -1,14 +1,23 @@
 //! What the embeddings of a store are from.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, MutexGuard,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
 
 use engram_storage::Lsn;
 
 use super::{MemoryStore, encode};
 use crate::{
-    Embedding, Memory, Precision, Receipt, StoreError,
+    Embedding, Memory, Precision, Receipt, ReceiptHandle, StoreError,
     embedding::check_dimension,
+    footprint,
     payload::{Config, EmbedRecord, Record},
+    state::Staged,
     vector::StoredVector,
 };
 
@@ -23,13 +32,61 @@ pub struct ModelIdentity {
     pub query_prefix: String,
 }
 
-/// Vectors of the model to come. They are put in when the store changes to it.
+/// Vectors of the model to come. They are put in when the store changes to it; until then nobody sees them. Their memory
+/// counts as that of the memories does.
 #[derive(Debug)]
 pub struct Staging {
     dimension: usize,
     precision: Precision,
-    /// The space, the id and the version of each memory that has one.
-    memories: Vec<(Arc<str>, Arc<str>, Lsn)>,
+    vectors: Staged,
+    /// By space and id, the version of each memory that has one.
+    versions: HashMap<Box<str>, HashMap<Arc<str>, Lsn>>,
+    taken: Taken,
+}
+
+/// Memory that is taken, and given back at the end.
+#[derive(Debug)]
+struct Taken {
+    bytes: u64,
+    of_all: Arc<AtomicU64>,
+}
+
+impl Taken {
+    fn change_to(&mut self, bytes: u64) {
+        self.of_all.fetch_add(bytes, SeqCst);
+        self.of_all.fetch_sub(self.bytes, SeqCst);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.change_to(0);
+    }
+}
+
+impl Staging {
+    /// How many memories have their vectors here.
+    pub fn count(&self) -> usize {
+        self.vectors.len()
+    }
+
+    /// Whether a memory of this version has its vector here.
+    pub fn has(&self, memory: &Memory) -> bool {
+        self.vectors.contains_key(&memory.lsn)
+    }
+
+    fn count_bytes(&mut self) {
+        let bytes = self.vectors.len() as u64 * footprint::of_staged(self.dimension, self.precision);
+        self.taken.change_to(bytes);
+    }
+}
+
+/// The right to change to another model. While there is it, no snapshot is taken: one would have vectors of both.
+#[derive(Debug)]
+pub struct ModelChange<'a> {
+    store: &'a MemoryStore,
+    _no_snapshot: Option<MutexGuard<'a, ()>>,
 }
 
 /// Embeddings that are written to the log together.
@@ -58,18 +115,21 @@ impl MemoryStore {
     /// Makes ready for embeddings of another length: see [`stage`](Self::stage).
     ///
     /// # Errors
-    /// [`StoreError::Setting`] for 0 or more than [`DIMENSION_MAX`](crate::DIMENSION_MAX).
+    /// [`StoreError::Setting`] for 0 or more than [`DIMENSION_MAX`](crate::DIMENSION_MAX);
+    /// [`StoreError::MemoryLimitReached`] when those of all memories would take more memory than there may be taken.
     pub fn begin_staging(&self, dimension: usize) -> Result<Staging, StoreError> {
         check_dimension(dimension).map_err(|reason| StoreError::Setting { reason })?;
-        self.state.staged().clear();
-        Ok(Staging { dimension, precision: self.state.config().precision, memories: Vec::new() })
+        let precision = self.state.config().precision;
+        self.check_staged(self.count() as u64 * footprint::of_staged(dimension, precision))?;
+        let taken = Taken { bytes: 0, of_all: Arc::clone(self.state.staged_bytes()) };
+        Ok(Staging { dimension, precision, vectors: Staged::new(), versions: HashMap::new(), taken })
     }
 
-    /// Keeps the embedding that a memory of this version will have when the store changes to another model. In memory
-    /// alone.
+    /// Keeps the embedding that a memory of this version will have when the store changes to another model, in place of
+    /// that of an earlier version. In memory alone.
     ///
     /// # Errors
-    /// [`StoreError::Embedding`] for one that no memory could have then.
+    /// [`StoreError::Embedding`] for one that no memory could have then; [`StoreError::MemoryLimitReached`].
     pub fn stage(
         &self,
         staging: &mut Staging,
@@ -78,56 +138,116 @@ impl MemoryStore {
         embedding: &Embedding,
     ) -> Result<(), StoreError> {
         let vector = StoredVector::from_embedding(embedding, staging.dimension, staging.precision)?;
-        self.state.staged().insert(memory.lsn, vector);
-        staging.memories.push((Arc::from(space), Arc::clone(&memory.id), memory.lsn));
+        self.check_staged(footprint::of_staged(staging.dimension, staging.precision))?;
+        let id = Arc::clone(&memory.id);
+        let former = match staging.versions.get_mut(space) {
+            Some(versions) => versions.insert(id, memory.lsn),
+            None => staging.versions.entry(space.into()).or_default().insert(id, memory.lsn),
+        };
+        if let Some(former) = former {
+            staging.vectors.remove(&former);
+        }
+        staging.vectors.insert(memory.lsn, vector);
+        staging.count_bytes();
+        Ok(())
+    }
+
+    fn check_staged(&self, more: u64) -> Result<(), StoreError> {
+        let (bytes, limit) = (self.state.bytes(), self.memory_limit);
+        if bytes.saturating_add(more) > limit {
+            return Err(StoreError::MemoryLimitReached { limit, bytes });
+        }
         Ok(())
     }
 
     /// Changes to another model, at one place of the log: what was staged takes the place of all embeddings, and memories
-    /// without one are recalled by words until they get theirs. Then writes the new embeddings to the log; what a crash
-    /// keeps from getting there is without an embedding after the next start.
+    /// without one are recalled by words until they get theirs. Then writes the new embeddings to the log: see
+    /// [`log_staged`](Self::log_staged).
     ///
     /// # Errors
     /// [`StoreError::Storage`] as [`store`](Self::store).
-    pub fn change_model(&self, staging: &Staging, model: ModelIdentity) -> Result<Receipt, StoreError> {
-        let former = self.state.config();
+    pub fn change_model(&self, mut staging: Staging, model: ModelIdentity) -> Result<Receipt, StoreError> {
+        let receipt = self.begin_change().make(&mut staging, model)?;
+        self.log_staged(&staging)?;
+        Ok(receipt)
+    }
+
+    /// Waits until no snapshot is being taken, and lets none begin until the model is changed.
+    pub fn begin_change(&self) -> ModelChange<'_> {
+        ModelChange { store: self, _no_snapshot: self.snapshots.as_ref().map(|snapshots| snapshots.hold()) }
+    }
+
+    /// Writes the embeddings that a change of the model has put in to the log. What a crash keeps from getting there is
+    /// without an embedding after the next start.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] as [`store`](Self::store).
+    pub fn log_staged(&self, staging: &Staging) -> Result<(), StoreError> {
+        for (space, versions) in &staging.versions {
+            let mut handles = Vec::new();
+            for (id, of) in versions {
+                handles.extend(self.log_embedding(space, id, *of)?);
+                if handles.len() == LOGGED_TOGETHER {
+                    wait_for(&mut handles)?;
+                }
+            }
+            wait_for(&mut handles)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the embedding of a memory to the log, if it is still of this version.
+    fn log_embedding(&self, space: &str, id: &str, of: Lsn) -> Result<Option<ReceiptHandle>, StoreError> {
+        let Some(state) = self.state.space(space) else { return Ok(None) };
+        let Some((memory, Some(vector))) = self.state.get_with_vector(&state, id) else { return Ok(None) };
+        if memory.lsn != of {
+            return Ok(None);
+        }
+        let (space, id) = (space.to_owned(), id.to_owned());
+        let record = Record::Embed(EmbedRecord { space, id, of, vector });
+        Ok(Some(self.submit_entry(&memory.id, encode(record)?)))
+    }
+
+    fn write_config(&self, config: Config) -> Result<Receipt, StoreError> {
+        self.commit_entry("config", encode(Record::Config(config))?)
+    }
+}
+
+impl ModelChange<'_> {
+    /// Changes to another model, at one place of the log: what was staged takes the place of all embeddings when this
+    /// returns. [`log_staged`](MemoryStore::log_staged) is to follow.
+    ///
+    /// Who submits a change meanwhile that brings an embedding, or keeps one, must not count on either model.
+    ///
+    /// # Errors
+    /// [`StoreError::Storage`] as [`store`](MemoryStore::store): nothing is changed then, and all is still staged.
+    pub fn make(self, staging: &mut Staging, model: ModelIdentity) -> Result<Receipt, StoreError> {
+        let state = &self.store.state;
+        let former = state.config();
         let config = Config {
             dimension: staging.dimension,
             precision: staging.precision,
             model: Some(model),
             former: Some((former.dimension, former.precision)),
         };
-        let receipt = self.write_config(config)?;
-        for memories in staging.memories.chunks(LOGGED_TOGETHER) {
-            self.log_embeddings(memories)?;
-        }
-        Ok(receipt)
+        *state.staged() = std::mem::take(&mut staging.vectors);
+        let receipt = self.store.write_config(config);
+        // What was put in is gone from here; what could not be is as it was.
+        staging.vectors = std::mem::take(&mut *state.staged());
+        staging.count_bytes();
+        receipt
     }
+}
 
-    fn log_embeddings(&self, memories: &[(Arc<str>, Arc<str>, Lsn)]) -> Result<(), StoreError> {
-        let mut handles = Vec::new();
-        for (space, id, of) in memories {
-            let Some(state) = self.state.space(space) else { continue };
-            let Some((memory, Some(vector))) = self.state.get_with_vector(&state, id) else { continue };
-            if memory.lsn == *of {
-                let (space, id) = (space.to_string(), id.to_string());
-                let record = Record::Embed(EmbedRecord { space, id, of: *of, vector });
-                handles.push(self.submit_entry(&memory.id, encode(record)?));
-            }
+fn wait_for(handles: &mut Vec<ReceiptHandle>) -> Result<(), StoreError> {
+    for handle in handles.drain(..) {
+        match handle.wait() {
+            // Readers have it already: nothing is changed for them.
+            Ok(_) | Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
         }
-        for handle in handles {
-            match handle.wait() {
-                // Readers have it already: nothing is changed for them.
-                Ok(_) | Err(StoreError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
-
-    fn write_config(&self, config: Config) -> Result<Receipt, StoreError> {
-        self.commit_entry("config", encode(Record::Config(config))?)
-    }
+    Ok(())
 }
 
 impl fmt::Display for ModelIdentity {

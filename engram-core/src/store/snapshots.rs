@@ -78,9 +78,14 @@ impl Snapshots {
         snapshots
     }
 
+    /// While this is held, none is taken.
+    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.taking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes one now. Changes go on meanwhile.
     pub(super) fn take(&self) -> Result<SnapshotReport, StoreError> {
-        let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _taking = self.hold();
         let taken = self.write();
         let mut status = self.status();
         match &taken {

@@ -12,6 +12,7 @@ use crate::{
     payload::{ForgetRecord, Terms},
 };
 
+mod model;
 mod spaces;
 mod terms;
 

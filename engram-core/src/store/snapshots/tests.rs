@@ -209,3 +209,13 @@ fn a_store_without_a_log_takes_no_snapshot() {
     let error = MemoryStore::new(1).snapshot().unwrap_err().to_string();
     assert!(error.contains("without a log"), "{error}");
 }
+
+#[test]
+fn no_snapshot_begins_while_the_model_changes() {
+    let store = open(&SimDisk::new(1), SnapshotPolicy::OnDemand);
+    let snapshots = Arc::clone(store.snapshots.as_ref().unwrap());
+    let change = store.begin_change();
+    assert!(snapshots.taking.try_lock().is_err());
+    drop(change);
+    assert!(snapshots.taking.try_lock().is_ok());
+}

@@ -218,7 +218,7 @@ fn a_store_changes_to_another_model_at_one_place() {
     let release = hold(&store);
     std::thread::scope(|scope| {
         let store = &store;
-        let changing = scope.spawn(|| store.change_model(&staging, model("new")).unwrap());
+        let changing = scope.spawn(move || store.change_model(staging, model("new")).unwrap());
         while store.status().log.queue_depth < 1 {
             std::thread::yield_now();
         }

@@ -55,6 +55,14 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         self.wake();
     }
 
+    /// Keeps the index where that of another arena was kept, in its place.
+    pub(crate) fn keep_index_as(&self, former: &Self) {
+        if let Some(Checkpoints { disk, log_id, name }) = former.rows().checkpoints() {
+            let (disk, log_id, name) = (Arc::clone(disk), *log_id, *name);
+            self.rows().set_checkpoints(Checkpoints { disk, log_id, name });
+        }
+    }
+
     /// Ends the work on the index and writes it to its file.
     pub(crate) fn close_index(&self) {
         self.stop();

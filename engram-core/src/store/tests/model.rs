@@ -1,0 +1,114 @@
+//! Another model for a store that is in use.
+
+use super::*;
+use crate::ModelIdentity;
+
+fn model(name: &str) -> ModelIdentity {
+    ModelIdentity { name: name.to_owned(), document_prefix: String::new(), query_prefix: String::new() }
+}
+
+fn stage(store: &MemoryStore, staging: &mut Staging, id: &str, vector: Vec<f32>) -> Result<(), StoreError> {
+    store.stage(staging, "default", &store.get(id).unwrap(), &Embedding::from(vector))
+}
+
+#[test]
+fn of_each_memory_the_last_version_is_staged() {
+    let store = open(&SimDisk::new(1));
+    store.store(episode("a", 1.0)).unwrap();
+    let first = store.get("a").unwrap();
+    let mut staging = store.begin_staging(2).unwrap();
+    stage(&store, &mut staging, "a", vec![1.0, 0.0]).unwrap();
+    assert!(staging.has(&first));
+    store.store(episode("a", 2.0)).unwrap();
+    let second = store.get("a").unwrap();
+    assert!(!staging.has(&second));
+    stage(&store, &mut staging, "a", vec![0.0, 1.0]).unwrap();
+    assert!(staging.has(&second) && !staging.has(&first));
+    assert_eq!(staging.count(), 1);
+    store.change_model(staging, model("new")).unwrap();
+    let (_, embedding) = store.get_with_embedding("a").unwrap();
+    assert_eq!(embedding, Some(Embedding::from(vec![0.0, 1.0])));
+}
+
+#[test]
+fn what_is_staged_takes_memory_of_what_there_may_be_taken() {
+    let disk = SimDisk::new(1);
+    let store = MemoryStore::new(1000).with_dimension(4).unwrap().with_memory_limit(3_000);
+    let store = store.with_log(Arc::new(disk), options()).unwrap();
+    store.store(episode("a", 1.0)).unwrap();
+    store.store(episode("b", 1.0)).unwrap();
+    let bytes = store.status().memory_bytes;
+    let too_long = store.begin_staging(1_000).unwrap_err();
+    assert!(matches!(too_long, StoreError::MemoryLimitReached { limit: 3_000, .. }), "{too_long}");
+    let mut staging = store.begin_staging(500).unwrap();
+    stage(&store, &mut staging, "a", vec![1.0; 500]).unwrap();
+    stage(&store, &mut staging, "b", vec![1.0; 500]).unwrap();
+    stage(&store, &mut staging, "b", vec![2.0; 500]).unwrap();
+    let staged = store.status().memory_bytes - bytes;
+    assert!((1_000..1_500).contains(&staged), "{staged}");
+    let refused = (0..10).find_map(|n| store.store(episode(&format!("c{n}"), 1.0)).err()).unwrap();
+    assert!(matches!(refused, StoreError::MemoryLimitReached { .. }), "{refused}");
+    let now = store.status().memory_bytes;
+    drop(staging);
+    assert_eq!(store.status().memory_bytes, now - staged);
+}
+
+#[test]
+fn a_change_that_the_disk_has_no_room_for_changes_nothing_and_can_be_tried_again() {
+    let sim = SimDisk::new(1);
+    let disk = FaultyDisk::new(Arc::new(sim.clone()));
+    let store = MemoryStore::new(100).with_dimension(4).unwrap();
+    let store = store.with_log(Arc::new(disk.clone()), options()).unwrap();
+    store.store(episode("a", 1.0)).unwrap();
+    let before = everything(&store);
+    let mut staging = store.begin_staging(2).unwrap();
+    stage(&store, &mut staging, "a", vec![1.0, 0.5]).unwrap();
+    disk.fail_from(Operation::Write, disk.count(Operation::Write) + 1, Fault::NoSpace);
+    let full = store.begin_change().make(&mut staging, model("new")).unwrap_err();
+    assert!(matches!(full, StoreError::Storage(StorageError::DiskFull { .. })), "{full}");
+    assert_eq!((everything(&store), staging.count()), (before, 1));
+    disk.heal();
+    store.sync().unwrap();
+    store.begin_change().make(&mut staging, model("new")).unwrap();
+    store.log_staged(&staging).unwrap();
+    let live = everything(&store);
+    assert_eq!(live[0].1.as_ref().unwrap().dimension(), 2);
+    drop(store);
+    let again = MemoryStore::new(100).with_log(Arc::new(sim), options()).unwrap();
+    assert_eq!(everything(&again), live);
+}
+
+#[test]
+fn the_index_of_the_new_vectors_takes_the_place_of_the_old_one_in_its_file() {
+    let disk = SimDisk::new(5);
+    let vector = |n: u16, by: u16| -> Vec<f32> {
+        (0..64).map(|i| f32::from((n % 64 * 31 + i * by + n / 64 * (i % 7)) % 101) - 50.0).collect()
+    };
+    let open = || {
+        let store = MemoryStore::new(10_000).with_dimension(64).unwrap().with_index(IndexMode::Ivf).unwrap();
+        let options = WalOptions { fsync: FsyncMode::None, ..WalOptions::default() };
+        store.with_log(Arc::new(disk.clone()), options).unwrap()
+    };
+    let store = open();
+    let await_lists = |store: &MemoryStore| {
+        while store.status().index.lists == 0 {
+            std::thread::yield_now();
+        }
+    };
+    for n in 0..9_000 {
+        let embedding = Some(vector(n, 17).into());
+        drop(store.store(Episode { embedding, ..Episode::text(n.to_string(), "it") }).unwrap());
+    }
+    await_lists(&store);
+    let mut staging = store.begin_staging(64).unwrap();
+    for n in 0..9_000 {
+        stage(&store, &mut staging, &n.to_string(), vector(n, 19)).unwrap();
+    }
+    store.change_model(staging, model("new")).unwrap();
+    await_lists(&store);
+    store.close().unwrap();
+    drop(store);
+    let store = open();
+    assert!(store.status().index.lists > 0, "it is not made anew");
+    assert_eq!(store.status().unembedded, 0);
+}
