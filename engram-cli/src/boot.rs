@@ -36,6 +36,10 @@ pub(crate) fn open(app: &App) -> Result<(MemoryStore, Option<EmbedService>), Fai
     let embed = app.config.embed.as_ref().map(EmbedService::open).transpose()?;
     let store = open_store(app, embed.as_ref().map(|embed| &**embed.embedder()))?;
     if let Some(embed) = &embed {
+        // Another model is told by its name first: which one the store has says more than how many numbers.
+        if store.status().model.is_some() {
+            note_model(&store, embed.embedder().identity())?;
+        }
         embed.embedder().expect(store.status().dimension)?;
         note_model(&store, embed.embedder().identity())?;
     }
@@ -49,8 +53,12 @@ fn note_model(store: &MemoryStore, model: ModelIdentity) -> Result<(), Failure> 
         return Ok(()); // a start that can write will
     }
     store.set_model(model).map_err(|error| {
-        Failure::from(error)
-            .help("embed all contents anew, while no server runs: engram reembed --embed-model NAME …")
+        let own =
+            noted.map(|noted| format!("start with the store's own model, --embed-model {}; or ", noted.name));
+        Failure::from(error).help(format!(
+            "{}embed all contents anew, while no server runs: engram reembed --embed-model NAME …",
+            own.unwrap_or_default()
+        ))
     })
 }
 

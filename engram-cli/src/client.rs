@@ -58,6 +58,10 @@ pub(crate) enum Refused {
 }
 
 impl ServerArgs {
+    pub(crate) fn new(server: String, api_key_file: Option<PathBuf>, tls_ca: Option<PathBuf>) -> Self {
+        Self { server, api_key_file, tls_ca }
+    }
+
     /// A client, with so much patience for each answer.
     pub(crate) fn client(&self, time_max: Duration) -> Result<Client, Failure> {
         let key = Secret::from_environment(self.api_key_file.as_deref())?;

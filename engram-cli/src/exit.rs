@@ -33,6 +33,8 @@ pub(crate) enum Exit {
     NotAllowed = 77,
     /// A setting is wrong, or is not the one that the store was made with.
     Setting = 78,
+    /// Ctrl-C, where it ends nothing but the waiting.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -87,7 +89,6 @@ impl Failure {
         self.exit
     }
 
-    #[cfg(test)]
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }

@@ -23,7 +23,7 @@ use tokio::{
 
 pub(crate) use self::recall_times::RecallTimes;
 pub(crate) use self::space::{Answered, ServiceError, SpaceService, Stored, VectorState};
-use crate::embed::EmbedService;
+use crate::embed::{EmbedConfig, EmbedService, Reembed, ReembedStatus, Reembedding, Seat};
 
 /// Batches that are read and stored at once; others wait. It bounds the memory that their bodies take.
 const BATCHES_MAX: usize = 4;
@@ -38,7 +38,8 @@ const WAITING_READS_MAX: usize = 64;
 #[derive(Clone)]
 pub(crate) struct MemoryService {
     store: Arc<MemoryStore>,
-    embed: Option<EmbedService>,
+    seat: Arc<Seat>,
+    reembedding: Arc<Reembedding>,
     /// As many as there are cores: a scan uses one whole, and more at once would only be slower, each and all.
     recalls: Arc<Semaphore>,
     recall_times: Arc<RecallTimes>,
@@ -58,7 +59,7 @@ pub(crate) struct BatchTurn {
 type Turn = Option<OwnedSemaphorePermit>;
 
 impl MemoryService {
-    pub(crate) fn new(store: Arc<MemoryStore>, embed: Option<EmbedService>) -> Self {
+    pub(crate) fn new(store: Arc<MemoryStore>, seat: Arc<Seat>) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let turns = |at_once| Arc::new(Semaphore::new(at_once));
         let seen = watch::Sender::new(store.status().applied_lsn);
@@ -71,7 +72,8 @@ impl MemoryService {
         }
         Self {
             store,
-            embed,
+            seat,
+            reembedding: Arc::default(),
             recalls: turns(cores),
             recall_times: Arc::default(),
             batches: turns(BATCHES_MAX),
@@ -146,7 +148,7 @@ impl MemoryService {
 
     /// A text that comes again without its embedding keeps the one that the server has made.
     fn with_embedder(&self, options: WriteOptions) -> WriteOptions {
-        let keeps_embedding = self.embed.as_ref().is_some_and(EmbedService::embeds_later);
+        let keeps_embedding = self.embed().as_ref().is_some_and(EmbedService::embeds_later);
         WriteOptions { keeps_embedding, ..options }
     }
 
@@ -172,8 +174,18 @@ impl MemoryService {
     }
 
     /// The embedder, if there is one.
-    pub(crate) fn embed(&self) -> Option<&EmbedService> {
-        self.embed.as_ref()
+    pub(crate) fn embed(&self) -> Option<EmbedService> {
+        self.seat.now()
+    }
+
+    /// How embedding all memories anew is doing.
+    pub(crate) fn reembedding(&self) -> &Arc<Reembedding> {
+        &self.reembedding
+    }
+
+    /// Has all memories embedded anew, by another model, which takes the seat then: see [`Reembedding::start`].
+    pub(crate) fn reembed(&self, config: EmbedConfig) -> Result<ReembedStatus, Reembed> {
+        self.reembedding.start(config, Arc::clone(&self.store), Arc::clone(&self.seat))
     }
 
     /// How long recalls have taken.

@@ -15,6 +15,7 @@ use crate::{
     boot,
     config::StartConfig,
     count::count,
+    embed::Seat,
     exit::{Exit, Failure},
     files,
     keys::{secret::Secret, server::ServerKeys, verb::of_file},
@@ -77,11 +78,11 @@ async fn serve(config: StartConfig, addresses: Vec<SocketAddr>) -> Result<(), Fa
             return Ok(());
         }
     };
-    let store = Arc::new(store);
-    if let Some(embed) = &embed {
-        tokio::spawn(embed.worker(Arc::clone(&store)).run());
+    let (store, seat) = (Arc::new(store), Arc::new(Seat::new(embed.clone())));
+    if let Some(embed) = embed {
+        tokio::spawn(embed.worker(Arc::clone(&store), Arc::clone(&seat)).run());
     }
-    let service = MemoryService::new(store, embed);
+    let service = MemoryService::new(store, seat);
     app.ready(service.clone());
     let scheme = if app.config.http.tls.is_some() { "https" } else { "http" };
     announce(&app, &service, &format!("{scheme}://{address}"));
@@ -92,6 +93,8 @@ async fn serve(config: StartConfig, addresses: Vec<SocketAddr>) -> Result<(), Fa
     let outcome = run_until_stopped(&app, &mut signals).await;
     supervisor::tell(News::Stopping);
     expiring.abort();
+    // What has not switched by now does not.
+    service.reembedding().cancel();
     app.stop();
     tokio::select! {
         () = server.stop(DRAIN_TIME_MAX) => {}

@@ -113,7 +113,7 @@ impl SpaceArgs {
     }
 }
 
-fn unreachable(client: &Client, no_reply: &NoReply) -> Failure {
+pub(crate) fn unreachable(client: &Client, no_reply: &NoReply) -> Failure {
     let failure =
         Failure::new(Exit::CannotListen, format!("no answer from {}: {}", client.url(), no_reply.reason()));
     match no_reply {
@@ -126,7 +126,7 @@ fn unreachable(client: &Client, no_reply: &NoReply) -> Failure {
     }
 }
 
-fn refused(reply: &Reply) -> Failure {
+pub(crate) fn refused(reply: &Reply) -> Failure {
     let detail = reply.field("detail");
     let detail = detail.map_or_else(|| format!("the server answered {}", reply.status), str::to_owned);
     if matches!(reply.status, 401 | 403) {
@@ -176,11 +176,11 @@ fn print(
 }
 
 /// A field as text; empty when there is none.
-fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A field as a number; 0 when there is none.
-fn number(value: &Value, field: &str) -> u64 {
+pub(crate) fn number(value: &Value, field: &str) -> u64 {
     value.get(field).and_then(Value::as_u64).unwrap_or_default()
 }

@@ -117,6 +117,11 @@ impl Client {
         loopback_address(&self.url)
     }
 
+    /// Whether nobody reads on the way what is sent.
+    pub(crate) fn is_confidential(&self) -> bool {
+        self.loopback_address().is_some() || self.url.starts_with("https://")
+    }
+
     /// Sends a request and waits for the answer, of whatever status.
     ///
     /// # Errors

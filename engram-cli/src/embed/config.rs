@@ -52,6 +52,11 @@ pub(crate) struct EndpointConfig {
 }
 
 impl EmbedConfig {
+    /// The key of the endpoint, if one is typed.
+    pub(crate) fn key_of(args: &EmbedArgs) -> Result<Option<Secret>, Failure> {
+        key(args)
+    }
+
     /// Checks the flags; nothing when they ask for nothing.
     pub(crate) fn from_args(args: EmbedArgs) -> Result<Option<Self>, Failure> {
         let Some(source) = source(&args)? else {

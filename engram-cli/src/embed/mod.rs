@@ -8,6 +8,7 @@
 //!
 //! No write waits for a model unless it was asked for: a text is durable, and recalled by words, before it is embedded.
 
+mod anew;
 mod answer;
 mod args;
 mod config;
@@ -17,6 +18,8 @@ mod error;
 #[cfg(feature = "local-model")]
 mod local;
 mod progress;
+mod reembed;
+mod seat;
 mod service;
 #[cfg(test)]
 mod testing;
@@ -37,13 +40,15 @@ use std::{
 use engram_core::ModelIdentity;
 
 pub(crate) use self::{
-    args::EmbedArgs,
+    anew::{Anew, Course, Stop},
+    args::{EmbedArgs, Secret},
     config::EmbedConfig,
     error::{EmbedError, Kind},
     progress::{Progress, Snapshot, State},
+    reembed::{Reembed, ReembedState, ReembedStatus, Reembedding, key_for},
+    seat::Seat,
     service::{EmbedService, Item},
     times::EmbedTimes,
-    worker::{Backoff, Pace},
 };
 use self::{
     config::{Prefixes, Source},

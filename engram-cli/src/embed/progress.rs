@@ -82,6 +82,17 @@ impl Progress {
         }
     }
 
+    /// The same counts, for another model, which has done nothing yet.
+    pub(super) fn continued(&self) -> Self {
+        let now = |count: &AtomicU64| AtomicU64::new(count.load(Relaxed));
+        Self {
+            embedded: now(&self.embedded),
+            questions: now(&self.questions),
+            questions_failed: now(&self.questions_failed),
+            ..Self::default()
+        }
+    }
+
     /// There is something to embed.
     pub(crate) fn wake(&self) {
         // Kept for a worker that is at work: it looks again before it waits.

@@ -9,7 +9,7 @@ use engram_core::{Embedding, Episode, MemoryStore, Patch, WriteOptions};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
-    EmbedConfig, EmbedError, Embedder, Kind, Progress,
+    EmbedConfig, EmbedError, Embedder, Kind, Progress, Seat,
     each::Outcome,
     worker::{Pace, Worker},
 };
@@ -46,18 +46,32 @@ pub(crate) struct EmbedService {
 impl EmbedService {
     /// An embedder of this configuration, for requests. An endpoint is not asked yet.
     pub(crate) fn open(config: &EmbedConfig) -> Result<Self, Failure> {
-        Ok(Self {
-            embedder: Arc::new(Embedder::open(config)?),
-            progress: Arc::default(),
-            required: config.required,
-            turns: Arc::new(Semaphore::new(REQUESTS_MAX)),
-            paused: Arc::default(),
-        })
+        Ok(Self::new(Embedder::open(config)?, config.required))
     }
 
-    /// What embeds the memories of this store that have no vector.
-    pub(crate) fn worker(&self, store: Arc<MemoryStore>) -> Worker {
-        Worker::new(store, Arc::clone(&self.embedder), Arc::clone(&self.progress), Pace::default())
+    pub(crate) fn new(embedder: Embedder, required: bool) -> Self {
+        Self {
+            embedder: Arc::new(embedder),
+            progress: Arc::default(),
+            required,
+            turns: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            paused: Arc::default(),
+        }
+    }
+
+    /// The same, which goes on counting where another ends.
+    pub(crate) fn after(self, former: &Self) -> Self {
+        Self { progress: Arc::new(former.progress.continued()), ..self }
+    }
+
+    /// Whether both embed by the same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.embedder, &other.embedder)
+    }
+
+    /// What embeds the memories of this store that have no vector, for as long as this one has the seat.
+    pub(crate) fn worker(&self, store: Arc<MemoryStore>, seat: Arc<Seat>) -> Worker {
+        Worker::new(store, self.clone(), seat, Pace::default())
     }
 
     pub(crate) fn embedder(&self) -> &Arc<Embedder> {
@@ -74,22 +88,22 @@ impl EmbedService {
     }
 
     /// Gives an episode its embedding, if it needs one before it is stored.
-    pub(crate) async fn prepare(&self, mut episode: Episode) -> Result<Episode, EmbedError> {
+    pub(crate) async fn prepare(&self, episode: &mut Episode) -> Result<(), EmbedError> {
         if self.required && episode.embedding.is_none() {
             episode.embedding = Some(self.text(episode.content.clone()).await?);
         }
-        Ok(episode)
+        Ok(())
     }
 
     /// Gives a patch the embedding of its content, if that needs one before it is stored.
-    pub(crate) async fn prepare_patch(&self, mut patch: Patch) -> Result<Patch, EmbedError> {
+    pub(crate) async fn prepare_patch(&self, patch: &mut Patch) -> Result<(), EmbedError> {
         if self.required
             && patch.embedding.is_none()
             && let Some(content) = &patch.content
         {
             patch.embedding = Some(Some(self.text(content.clone()).await?));
         }
-        Ok(patch)
+        Ok(())
     }
 
     async fn text(&self, text: String) -> Result<Embedding, EmbedError> {
@@ -103,17 +117,17 @@ impl EmbedService {
     }
 
     /// Gives episodes their embeddings, those that need one before they are stored; in place of one that cannot be
-    /// embedded there is the reason. Blocks.
-    pub(crate) fn prepare_all<P, E: From<EmbedError>>(&self, items: &mut [Item<P, E>]) {
+    /// embedded there is the reason. Says which have got theirs. Blocks.
+    pub(crate) fn prepare_all<P, E: From<EmbedError>>(&self, items: &mut [Item<P, E>]) -> Vec<usize> {
         if !self.required {
-            return;
+            return Vec::new();
         }
         let lacks_one =
             |item: &Item<P, E>| matches!(&item.1, Ok((episode, _)) if episode.embedding.is_none());
         let lacking: Vec<usize> = (0..items.len()).filter(|&place| lacks_one(&items[place])).collect();
         let text = |&place: &usize| items[place].1.as_ref().map_or("", |(episode, _)| &*episode.content);
         let outcomes = self.embedder.embed_each(&lacking.iter().map(text).collect::<Vec<_>>());
-        for (place, outcome) in lacking.into_iter().zip(outcomes) {
+        for (&place, outcome) in lacking.iter().zip(outcomes) {
             let item = &mut items[place].1;
             match (self.counted(outcome), &mut *item) {
                 (Ok(embedding), Ok((episode, _))) => episode.embedding = Some(embedding),
@@ -121,6 +135,7 @@ impl EmbedService {
                 (Ok(_), Err(_)) => {}
             }
         }
+        lacking
     }
 
     fn counted(&self, outcome: Outcome) -> Result<Embedding, EmbedError> {

@@ -17,13 +17,14 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 pub(crate) use self::backoff::{Backoff, Pace};
-use super::{EmbedError, Embedder, Kind, Progress, State};
+use super::{EmbedError, EmbedService, Kind, Progress, Seat, State};
 use crate::{count::count, service::off_the_runtime};
 
 /// Gives memories their vectors, one batch after the other.
 pub(crate) struct Worker {
     store: Arc<MemoryStore>,
-    embedder: Arc<Embedder>,
+    embed: EmbedService,
+    seat: Arc<Seat>,
     progress: Arc<Progress>,
     pace: Pace,
     set_aside: Mutex<SetAside>,
@@ -45,21 +46,17 @@ enum Step {
     Done,
     /// Later, from the beginning.
     Failed(EmbedError),
-    /// Never again: the log is closed.
-    Closed,
+    /// Never again: the log is closed, or another model embeds.
+    Over,
 }
 
 impl Worker {
-    pub(crate) fn new(
-        store: Arc<MemoryStore>,
-        embedder: Arc<Embedder>,
-        progress: Arc<Progress>,
-        pace: Pace,
-    ) -> Self {
-        Self { store, embedder, progress, pace, set_aside: Mutex::default() }
+    pub(crate) fn new(store: Arc<MemoryStore>, embed: EmbedService, seat: Arc<Seat>, pace: Pace) -> Self {
+        let progress = Arc::clone(embed.progress());
+        Self { store, embed, seat, progress, pace, set_aside: Mutex::default() }
     }
 
-    /// Works until the log is closed.
+    /// Works until the log is closed, or another model embeds.
     pub(crate) async fn run(self) {
         let worker = Arc::new(self);
         let progress = Arc::clone(&worker.progress);
@@ -91,14 +88,18 @@ impl Worker {
                     worker.report(&error, pause, backoff.failures());
                     sleep(pause).await;
                 }
-                Step::Closed => return,
+                Step::Over => return,
             }
         }
     }
 
     /// Embeds the next batch.
     fn step(&self, after: Lsn) -> Step {
-        let found = self.store.unembedded(after, self.embedder.batch);
+        if !self.seat.is_of(&self.embed) {
+            return Step::Over;
+        }
+        let embedder = self.embed.embedder();
+        let found = self.store.unembedded(after, embedder.batch);
         let Some(last) = found.last().map(|found| found.memory.lsn()) else {
             self.drop_gone();
             return Step::Done;
@@ -116,8 +117,12 @@ impl Worker {
         }
         self.progress.enter(State::Embedding);
         let texts: Vec<&str> = found.iter().map(|found| found.memory.content()).collect();
-        let outcomes = self.embedder.embed_each(&texts);
+        let outcomes = embedder.embed_each(&texts);
         let (mut attached, mut failure) = (Vec::new(), None);
+        let held = self.seat.hold_blocking();
+        if !held.is_of(Some(&self.embed)) {
+            return Step::Over;
+        }
         for (found, outcome) in found.into_iter().zip(outcomes) {
             match outcome {
                 Ok(vector) => attached.push((self.attach(&found, vector), found)),
@@ -125,6 +130,7 @@ impl Worker {
                 Err(error) => failure = Some(error),
             }
         }
+        drop(held);
         match self.wait(attached) {
             Ok(attached) => failure.map_or(Step::More { last, embedded: attached > 0 }, Step::Failed),
             Err(step) => step,
@@ -148,7 +154,7 @@ impl Worker {
                 Ok(_) => embedded += 1,
                 // Forgotten or replaced meanwhile, or its space is gone.
                 Err(StoreError::NotFound { .. } | StoreError::SpaceNotFound { .. }) => {}
-                Err(StoreError::Storage(StorageError::Closed)) => failure = Some(Step::Closed),
+                Err(StoreError::Storage(StorageError::Closed)) => failure = Some(Step::Over),
                 // Beyond all bounds, say: as good as none.
                 Err(error @ StoreError::Embedding(_)) => {
                     self.set_aside(&found.memory, &EmbedError::refused(error.to_string()));

@@ -1,4 +1,4 @@
-//! What an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot` and `restore`.
+//! What an operator asks of a log: `engram verify`, `wal`, `recover --report`, `repair`, `snapshot`, `restore` and `reembed`.
 //!
 //! The first three read a directory that a server may be running on, without its lock, and change nothing in it.
 //! From the top down: a module a verb; [`inspection`] is what a look at a log found, for people and for programs;

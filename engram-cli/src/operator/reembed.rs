@@ -1,46 +1,47 @@
-//! `engram reembed`: all contents embedded anew, by another model, and put in at one place of the log.
+//! `engram reembed`: another model for all memories, of a store that no server runs on, or by a running server.
 
-use std::{sync::Arc, thread, time::Duration};
+mod offline;
+mod online;
 
-use engram_core::{Embedding, ListQuery, Memory, MemoryStore, Staging, StoreStatus};
+use std::path::PathBuf;
+
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
-use super::{DataDir, output::Output, progress_bar};
+use super::{DataDir, progress_bar};
 use crate::{
-    count::count,
-    embed::{Backoff, EmbedArgs, EmbedConfig, EmbedError, Embedder, Kind, Pace},
+    client::ServerArgs,
+    embed::{EmbedArgs, EmbedConfig},
     exit::{Exit, Failure},
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  engram reembed --embed-url http://127.0.0.1:11434/v1 --embed-model nomic-embed-text
-  engram reembed --data-dir /var/lib/engram --embed-url https://api.openai.com/v1 --embed-model text-embedding-3-small
+  engram reembed --embed-url http://127.0.0.1:11434/v1 --embed-model bge-m3             # no server runs on ./data
+  engram reembed --server --embed-url http://127.0.0.1:11434/v1 --embed-model bge-m3    # by the server of this machine
+  engram reembed --server https://memory.example:7432 --cancel
 
-For a store that no server runs on. Nothing is changed before all is embedded: then the new embeddings take the place of
-all there are at one place of the log, those of clients, too, and a snapshot is taken. Ctrl-C before that leaves the store
-as it was. The new embeddings are kept in memory meanwhile: about a byte a number.
+Nothing is changed before all is embedded: then the new embeddings take the place of all there are at one place of the
+log, those of clients, too, and a snapshot is taken. Broken off before that it leaves the store as it was. The new
+embeddings are kept in memory meanwhile: about a byte a number.
+
+With --server the server does it, and serves meanwhile. Ctrl-C stops following it, no more: --cancel ends it. Afterwards
+start the server with the flags that are told. The key of the endpoint, if you give one, is sent to the server.
 
 Exit codes:
-  0   the store has embeddings of the new model
-  1   another failure
+  0   the store has embeddings of the new model; with --detach: the server has begun; with --cancel: it is cancelled
+  1   another failure, or the server could not do it: nothing was changed
   2   wrong usage
   65  the log is too damaged to open
-  69  the model cannot be asked, or not any more: nothing was changed
+  69  the model cannot be asked, or not any more: nothing was changed; or no server answers
   73  there is no store, or no access to it
   74  the log failed
-  75  a server is running on it: stop it first
-  78  a setting of the model is wrong: nothing was changed";
+  75  a server is running on the directory: use --server
+  77  the server wants a key, or another one: ENGRAM_API_KEY
+  78  a setting of the model is wrong: nothing was changed
+  130 no longer followed: the server goes on";
 
-/// How often a batch is tried.
-const TRIES: u32 = 6;
-
-/// Memories whose embeddings are asked for together.
-const STAGED_TOGETHER: usize = 256;
-
-/// How long the model may take to say how many numbers it gives.
-const PROBE_TIME_MAX: Duration = Duration::from_mins(1);
+/// The server of `--server` without a URL.
+const SERVER_DEFAULT: &str = "http://127.0.0.1:7432";
 
 /// Flags of `engram reembed`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +49,27 @@ const PROBE_TIME_MAX: Duration = Duration::from_mins(1);
 pub(crate) struct ReembedArgs {
     #[command(flatten)]
     data_dir: DataDir,
+
+    /// Have a running server do it, instead of the store of a data directory: that of ENGRAM_SERVER, or of this machine,
+    /// unless another is named
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    server: Option<Option<String>>,
+
+    /// A file with the key to send to the server; the variable `ENGRAM_API_KEY` takes the key itself
+    #[arg(long, value_name = "FILE", env = "ENGRAM_API_KEY_FILE", hide_env_values = true)]
+    api_key_file: Option<PathBuf>,
+
+    /// Certificates in PEM to trust, of the server, instead of those of the public authorities
+    #[arg(long, value_name = "FILE", env = "ENGRAM_TLS_CA")]
+    tls_ca: Option<PathBuf>,
+
+    /// Return when the server has begun; GET /v1/reembed tells how it goes
+    #[arg(long, conflicts_with = "cancel")]
+    detach: bool,
+
+    /// Cancel what the server does: all is as it was, unless the model has changed already
+    #[arg(long)]
+    cancel: bool,
 
     #[command(flatten)]
     embed: EmbedArgs,
@@ -57,132 +79,28 @@ pub(crate) struct ReembedArgs {
     json: bool,
 }
 
-/// What was done.
-#[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    dimension: usize,
-    former_model: Option<String>,
-    former_dimension: usize,
-    memories: usize,
-    embedded: usize,
-    /// Contents that the model does not take: these memories are recalled by words.
-    refused: usize,
-    lsn: u64,
+pub(crate) fn run(args: ReembedArgs) -> Result<(), Failure> {
+    let is_online = args.server.is_some() || args.detach || args.cancel;
+    if !is_online {
+        return offline::run(&args.data_dir, model(args.embed)?, args.json);
+    }
+    let named = args.server.flatten().or_else(|| std::env::var("ENGRAM_SERVER").ok());
+    let url = named.filter(|url| !url.is_empty()).unwrap_or_else(|| SERVER_DEFAULT.to_owned());
+    let server = ServerArgs::new(url, args.api_key_file, args.tls_ca);
+    let client = server.client(online::ANSWER_TIME_MAX)?;
+    if args.cancel {
+        return online::cancel(&client, args.json);
+    }
+    // As the server will: what is wrong is told with the flags' names.
+    model(args.embed.clone())?;
+    online::run(&client, &args.embed, args.detach, args.json)
 }
 
-pub(crate) fn run(args: ReembedArgs) -> Result<(), Failure> {
-    let config = EmbedConfig::from_args(args.embed)?.ok_or_else(|| {
+fn model(embed: EmbedArgs) -> Result<EmbedConfig, Failure> {
+    EmbedConfig::from_args(embed)?.ok_or_else(|| {
         Failure::new(Exit::Usage, "expected a model to embed with, got none".to_owned())
             .help("name an endpoint with --embed-url and --embed-model")
-    })?;
-    let embedder = Embedder::open(&config)?;
-    let store = args.data_dir.open_store()?;
-    let dimension = embedder.ask_dimension(PROBE_TIME_MAX).map_err(|error| of_model(&error))?;
-    let StoreStatus { count: memories, dimension: former_dimension, model, .. } = store.status();
-    let mut staging = store.begin_staging(dimension)?;
-    let mut job = Job { store: &store, embedder: &embedder, bar: bar(memories), embedded: 0, refused: 0 };
-    for space in store.spaces() {
-        job.stage_space(&space.name, &mut staging)?;
-    }
-    job.bar.finish_and_clear();
-    let (done, refused) = (job.embedded, job.refused);
-    let receipt = store.change_model(staging, embedder.identity())?;
-    store.snapshot()?;
-    store.close()?;
-    let report = Report {
-        model: embedder.identity().to_string(),
-        dimension,
-        former_model: model.map(|model| model.to_string()),
-        former_dimension,
-        memories,
-        embedded: done,
-        refused,
-        lsn: receipt.lsn.get(),
-    };
-    print(&report, args.json)
-}
-
-fn print(report: &Report, json: bool) -> Result<(), Failure> {
-    let mut output = Output::new();
-    if json {
-        output.json(report)?;
-        return output.end();
-    }
-    let Report { model, dimension, former_model, former_dimension, embedded, refused, lsn, .. } = report;
-    let former = former_model.as_deref().unwrap_or("no model that was told");
-    let embedded = count(*embedded, "memory", "memories");
-    output.line(&format!("{embedded} embedded by {model}, {dimension} dimensions, from LSN {lsn} on"))?;
-    output.line(&format!("  before       {former}, {former_dimension} dimensions"))?;
-    if *refused > 0 {
-        let refused = count(*refused, "content", "contents");
-        output.line(&format!("  not taken    {refused} by the model: recalled by words"))?;
-    }
-    output.end()
-}
-
-struct Job<'a> {
-    store: &'a MemoryStore,
-    embedder: &'a Embedder,
-    bar: ProgressBar,
-    embedded: usize,
-    refused: usize,
-}
-
-impl Job<'_> {
-    fn stage_space(&mut self, name: &str, staging: &mut Staging) -> Result<(), Failure> {
-        let space = self.store.space(name)?;
-        let mut query = ListQuery { limit: STAGED_TOGETHER, ..ListQuery::default() };
-        loop {
-            let page = space.list(&query)?;
-            self.stage(name, &page.memories, staging)?;
-            match page.next {
-                Some(next) => query.after = Some(next),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    fn stage(&mut self, space: &str, memories: &[Arc<Memory>], staging: &mut Staging) -> Result<(), Failure> {
-        let mut left: Vec<&Arc<Memory>> = memories.iter().collect();
-        let mut backoff = Backoff::new(Pace::default());
-        loop {
-            let texts: Vec<&str> = left.iter().map(|memory| memory.content()).collect();
-            let mut failed: Option<EmbedError> = None;
-            let mut again = Vec::new();
-            for (memory, outcome) in left.iter().zip(self.embedder.embed_each(&texts)) {
-                match outcome {
-                    Ok(vector) => {
-                        self.store.stage(staging, space, memory, &Embedding::from(vector))?;
-                        self.embedded += 1;
-                        self.bar.inc(1);
-                    }
-                    Err(error) if error.kind == Kind::Refused => {
-                        self.refused += 1;
-                        self.bar.inc(1);
-                    }
-                    Err(error) => {
-                        again.push(*memory);
-                        failed = Some(error);
-                    }
-                }
-            }
-            let Some(error) = failed else { return Ok(()) };
-            let pause = backoff.pause(error.kind);
-            if error.kind == Kind::Misconfigured || backoff.failures() == TRIES {
-                return Err(of_model(&error));
-            }
-            self.bar.set_message(error.to_string());
-            thread::sleep(pause);
-            self.bar.set_message("");
-            left = again;
-        }
-    }
-}
-
-fn of_model(error: &EmbedError) -> Failure {
-    let exit = if error.kind == Kind::Misconfigured { Exit::Setting } else { Exit::CannotListen };
-    Failure::new(exit, format!("nothing was changed: {error}")).help("correct it, and run it again")
+    })
 }
 
 fn bar(memories: usize) -> ProgressBar {

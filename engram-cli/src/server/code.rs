@@ -74,6 +74,9 @@ problems! {
     CONFLICT RequestInFlight "request_in_flight"
         "A request with this key is being answered"
         "Send it again a moment later, under the same key.";
+    CONFLICT ReembedRunning "reembed_running"
+        "All memories are being embedded anew already"
+        "Wait until GET /v1/reembed says that it is over, or cancel it with DELETE /v1/reembed.";
     GONE ChangesGone "changes_gone"
         "These changes are not kept any more"
         "Read all memories (GET /v1/export), and follow from the LSN of the answer's Engram-Lsn header on.";

@@ -29,6 +29,7 @@ mod openapi;
 mod origin;
 mod problem;
 mod recall;
+mod reembed;
 mod refusal;
 mod request_id;
 mod router;

@@ -25,7 +25,7 @@ use super::{
     memories, metrics, openapi,
     origin::{refuse_foreign_hosts, refuse_foreign_pages},
     problem::{Code, Problem},
-    recall, request_id, snapshot, spaces,
+    recall, reembed, request_id, snapshot, spaces,
     state::App,
     status,
 };
@@ -40,6 +40,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/openapi.json", get(openapi::json))
         .route("/docs", get(openapi::page))
         .route("/v1/status", get(status::get))
+        .route("/v1/reembed", get(reembed::get).post(reembed::post).delete(reembed::delete))
         .route("/v1/spaces", get(spaces::list))
         .route("/v1/spaces/{space}", get(spaces::get).put(spaces::put).delete(spaces::delete));
     let single = of_server.merge(in_each_space(&[

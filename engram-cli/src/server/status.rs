@@ -156,7 +156,7 @@ impl From<&SnapshotStatus> for SnapshotsView {
 
 /// A model of embeddings.
 #[derive(Debug, Serialize, JsonSchema)]
-struct ModelView {
+pub(crate) struct ModelView {
     name: String,
     document_prefix: String,
     query_prefix: String,
@@ -171,7 +171,7 @@ impl From<ModelIdentity> for ModelView {
 /// `GET /v1/status`
 pub(crate) async fn get(State(app): State<Arc<App>>, Ready(service): Ready) -> Json<StatusView> {
     let status = service.status();
-    let embedding = service.embed().map(|embed| EmbeddingView::new(embed, status.unembedded));
+    let embedding = service.embed().map(|embed| EmbeddingView::new(&embed, status.unembedded));
     let StoreStatus {
         memory_bytes,
         memory_limit,

@@ -8,7 +8,7 @@ use engram_core::{
 };
 
 use super::{BatchTurn, MemoryService, off_the_runtime, turn};
-use crate::embed::{EmbedError, Item};
+use crate::embed::{EmbedError, EmbedService, Item};
 
 /// How often a change of a part of a memory is tried anew, when others change it at the same time.
 const PATCH_TRIES: usize = 32;
@@ -37,12 +37,26 @@ impl SpaceService {
         options: WriteOptions,
     ) -> Result<Stored, ServiceError> {
         let is_given = episode.embedding.is_some();
-        if let Some(embed) = &self.service.embed {
-            episode = embed.prepare(episode).await?;
-        }
+        let held = loop {
+            let embed = self.service.embed();
+            if let Some(embed) = &embed
+                && let Err(error) = embed.prepare(&mut episode).await
+                && self.service.seat.is_of(embed)
+            {
+                return Err(error.into());
+            }
+            let held = self.service.seat.hold().await;
+            if is_given || held.is_of(embed.as_ref()) {
+                break held;
+            }
+            episode.embedding = None;
+        };
         let options = self.service.with_embedder(options);
-        let receipt = self.submit(move |space| space.submit(episode, &options)).await?;
-        Ok(self.stored(receipt, is_given))
+        let submit = move |space: &Space<'_>| {
+            let _held = held;
+            space.submit(episode, &options)
+        };
+        Ok(self.stored(self.submit(submit).await?, is_given))
     }
 
     /// What is to be told of a memory that was stored with its embedding, or without.
@@ -51,7 +65,7 @@ impl SpaceService {
             let memory = self.get(&receipt.id);
             memory.is_some_and(|memory| memory.lsn() == receipt.lsn && memory.has_embedding())
         };
-        let vector = match &self.service.embed {
+        let vector = match self.service.embed() {
             _ if is_given => VectorState::Given,
             _ if has_vector() => VectorState::Embedded,
             Some(embed) => {
@@ -71,14 +85,31 @@ impl SpaceService {
         mut patch: Patch,
         options: &WriteOptions,
     ) -> Result<Stored, ServiceError> {
-        let is_given = matches!(patch.embedding, Some(Some(_)));
-        if let Some(embed) = &self.service.embed {
-            patch = embed.prepare_patch(patch).await?;
-        }
+        let (is_given, is_said) = (matches!(patch.embedding, Some(Some(_))), patch.embedding.is_some());
+        // Who has embedded the content, once somebody was asked.
+        let mut asked: Option<Option<EmbedService>> = None;
         let mut tries = PATCH_TRIES;
         loop {
+            let held = self.service.seat.hold().await;
+            if !is_said && !asked.as_ref().is_some_and(|embed| held.is_of(embed.as_ref())) {
+                drop(held);
+                patch.embedding = None;
+                let embed = self.service.embed();
+                if let Some(embed) = &embed
+                    && let Err(error) = embed.prepare_patch(&mut patch).await
+                    && self.service.seat.is_of(embed)
+                {
+                    return Err(error.into());
+                }
+                asked = Some(embed);
+                continue;
+            }
             let (id, patch, with) = (id.to_owned(), patch.clone(), options.clone());
-            let answer = self.submit(move |space| space.submit_patch(&id, patch, &with)).await;
+            let submit = move |space: &Space<'_>| {
+                let _held = held;
+                space.submit_patch(&id, patch, &with)
+            };
+            let answer = self.submit(submit).await;
             tries -= 1;
             match answer {
                 Err(StoreError::VersionMismatch { .. }) if options.expected.is_none() && tries > 0 => {}
@@ -122,9 +153,19 @@ impl SpaceService {
             let mut items: Vec<_> = episodes()?.into_iter().collect();
             let has_embedding = |item: &Result<(Episode, WriteOptions), E>| matches!(item, Ok((episode, _)) if episode.embedding.is_some());
             let given: Vec<bool> = items.iter().map(|(_, item)| has_embedding(item)).collect();
-            if let Some(embed) = &service.embed {
-                embed.prepare_all(&mut items);
-            }
+            let _held = loop {
+                let embed = service.embed();
+                let made = embed.as_ref().map(|embed| embed.prepare_all(&mut items)).unwrap_or_default();
+                let held = service.seat.hold_blocking();
+                if made.is_empty() || held.is_of(embed.as_ref()) {
+                    break held;
+                }
+                for place in made {
+                    if let Ok((episode, _)) = &mut items[place].1 {
+                        episode.embedding = None;
+                    }
+                }
+            };
             let space = service.store.space(&name)?;
             let submit = |((place, item), is_given): (Item<P, E>, bool)| {
                 let submit = |(episode, options)| space.submit(episode, &service.with_embedder(options));
@@ -182,22 +223,30 @@ impl SpaceService {
     /// The memories that answer a question best: see [`Space::recall`]. A question in words that may be answered by meaning
     /// is embedded first.
     pub(crate) async fn recall(&self, mut query: Query) -> Result<Answered, ServiceError> {
-        let mut embedding_error = None;
-        if query.mode != Mode::Words
-            && query.embedding.is_none()
-            && let (Some(embed), Some(words)) = (&self.service.embed, &query.words)
-        {
-            match embed.question(words).await {
-                Ok(embedding) => query.embedding = Some(embedding),
-                Err(error) if query.mode == Mode::Auto => embedding_error = Some(error),
-                Err(error) => return Err(error.into()),
+        let is_to_be_embedded = query.mode != Mode::Words && query.embedding.is_none();
+        let (asked, turn, held, embedding_error) = loop {
+            let (embed, mut embedding_error) = (self.service.embed(), None);
+            if is_to_be_embedded && let (Some(embed), Some(words)) = (&embed, &query.words) {
+                match embed.question(words).await {
+                    Ok(embedding) => query.embedding = Some(embedding),
+                    Err(error) if query.mode == Mode::Auto => embedding_error = Some(error),
+                    // Another one may do better.
+                    Err(_) if !self.service.seat.is_of(embed) => continue,
+                    Err(error) => return Err(error.into()),
+                }
             }
-        }
-        let asked = Instant::now();
-        let turn = turn(&self.service.recalls).await;
+            let asked = Instant::now();
+            let turn = turn(&self.service.recalls).await;
+            let held = self.service.seat.hold().await;
+            if !is_to_be_embedded || held.is_of(embed.as_ref()) {
+                break (asked, turn, held, embedding_error);
+            }
+            // The vector of another model says nothing here.
+            query.embedding = None;
+        };
         let (service, name) = (self.service.clone(), Arc::clone(&self.name));
         let recall = off_the_runtime(move || {
-            let _turn = turn;
+            let (_turn, _held) = (turn, held);
             let begun = Instant::now();
             let recall = service.store.space(&name)?.recall(&query)?;
             service.recall_times.record(&recall, begun - asked, begun.elapsed());

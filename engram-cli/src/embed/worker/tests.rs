@@ -51,8 +51,10 @@ struct Work {
 impl Work {
     fn start(store: &Arc<MemoryStore>, server: &EmbedEndpoint, pace: Pace) -> Self {
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (embedder, progress) = (Arc::new(embedder(server, 4)), Arc::<Progress>::default());
-        let worker = Worker::new(Arc::clone(store), embedder, Arc::clone(&progress), pace);
+        let embed = EmbedService::new(embedder(server, 4), false);
+        let progress = Arc::clone(embed.progress());
+        let seat = Arc::new(Seat::new(Some(embed.clone())));
+        let worker = Worker::new(Arc::clone(store), embed, seat, pace);
         let worker = runtime.spawn(worker.run());
         Self { runtime, worker, progress }
     }

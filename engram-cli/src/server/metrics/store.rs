@@ -13,7 +13,7 @@ use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
 use super::encode::MetricsEncoder;
 use crate::{
-    embed::{self, EmbedService},
+    embed::{self, EmbedService, ReembedState, ReembedStatus},
     server::status::name_of_writes,
     service::{MemoryService, RecallTimes},
 };
@@ -33,7 +33,8 @@ impl Collector for StoreCollector {
         to.snapshots(&status.snapshots)?;
         to.recovery(&status.log, status.recovery.as_ref())?;
         to.recalls(service.recall_times())?;
-        service.embed().map_or(Ok(()), |embed| to.embedding(embed, status.unembedded))
+        to.reembedding(&service.reembedding().status())?;
+        service.embed().map_or(Ok(()), |embed| to.embedding(&embed, status.unembedded))
     }
 }
 
@@ -134,6 +135,14 @@ impl MetricsEncoder<'_> {
         self.times_by("recall_seconds", help, by_way)?;
         let help = "Time that a recall waited for a free core";
         self.times("recall_wait_seconds", help, &times.waits())
+    }
+
+    fn reembedding(&mut self, now: &ReembedStatus) -> fmt::Result {
+        let states = ReembedState::ALL.map(|state| (state.name(), state == now.state));
+        self.states("reembed_state", "1 for what became of embedding all memories anew", states)?;
+        let done = now.embedded + now.refused;
+        self.gauge("reembed_done", "Memories that are embedded anew", done as u64)?;
+        self.gauge("reembed_total", "Memories that are to be embedded anew", now.memories.max(done) as u64)
     }
 
     fn embedding(&mut self, embed: &EmbedService, pending: usize) -> fmt::Result {

@@ -16,6 +16,7 @@ use crate::server::{
     memories::PageView,
     problem::Code::{self, *},
     recall::{RecallBody, RecallView},
+    reembed::{ReembedBody, ReembedView},
     snapshot::SnapshotView,
     spaces::{SpaceBody, SpaceView, SpacesView},
     status::StatusView,
@@ -203,6 +204,41 @@ pub(super) fn operations(schemas: &mut Schemas) -> Vec<(Operation, Vec<Answer>, 
                 ..NONE
             },
             vec![json::<SnapshotView>(OK, "The snapshot is on stable storage.", schemas)],
+            vec![],
+        ),
+        (
+            Operation {
+                path: "/v1/reembed",
+                name: "get_reembed",
+                what: "How embedding all memories anew is doing.",
+                errors: &[ANY],
+                ..NONE
+            },
+            vec![json::<ReembedView>(OK, "What is being done, or was done last.", schemas)],
+            vec![],
+        ),
+        (
+            Operation {
+                method: "post",
+                path: "/v1/reembed",
+                name: "start_reembed",
+                what: "Embeds all memories anew in the background, by another model, which is the store's from then on.",
+                errors: &[ANY, BODY, &[ReembedRunning, ReadOnly, LogFailed, ShuttingDown, DiskFull]],
+                ..NONE
+            },
+            vec![json::<ReembedView>(StatusCode::ACCEPTED, "It has begun.", schemas)],
+            vec![Body { content_type: "application/json", schema: schemas.read::<ReembedBody>() }],
+        ),
+        (
+            Operation {
+                method: "delete",
+                path: "/v1/reembed",
+                name: "cancel_reembed",
+                what: "Cancels embedding all memories anew: all is as it was, unless the model has changed already.",
+                errors: &[ANY],
+                ..NONE
+            },
+            vec![json::<ReembedView>(OK, "What has become of it.", schemas)],
             vec![],
         ),
         (
