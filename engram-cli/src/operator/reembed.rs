@@ -71,12 +71,12 @@ pub(crate) struct ReembedArgs {
     #[arg(long)]
     cancel: bool,
 
-    #[command(flatten)]
-    embed: EmbedArgs,
-
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    #[command(flatten)]
+    embed: EmbedArgs,
 }
 
 pub(crate) fn run(args: ReembedArgs) -> Result<(), Failure> {

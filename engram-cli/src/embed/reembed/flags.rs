@@ -105,8 +105,13 @@ mod tests {
         let mut config = config("http://h/v1", Some("hidden"));
         config.prefixes = Prefixes { document: "it's: ".to_owned(), query: "q: ".to_owned() };
         (config.batch, config.required) = (8, true);
-        let Source::Endpoint(endpoint) = &mut config.source else { panic!("an endpoint") };
-        (endpoint.dimensions, endpoint.timeout) = (Some(256), Duration::from_millis(1_500));
+        match &mut config.source {
+            Source::Endpoint(endpoint) => {
+                (endpoint.dimensions, endpoint.timeout) = (Some(256), Duration::from_millis(1_500));
+            }
+            #[cfg(feature = "local-model")]
+            Source::Directory(directory) => panic!("{directory:?}"),
+        }
         assert_eq!(
             of(&config),
             "--embed-url http://h/v1 --embed-model m --embed-dimensions 256 --embed-timeout 1500ms --embed-key-file \
