@@ -252,7 +252,7 @@ impl Run {
             let changed = self.seat.change(next.clone(), || change.make(&mut staging, embedder.identity()));
             match changed {
                 Ok(receipt) => {
-                    self.changed(receipt.lsn, next);
+                    self.changed(receipt.lsn, &next);
                     return Ok(staging);
                 }
                 // There may be space again, and what was made is worth something.
@@ -286,7 +286,7 @@ impl Run {
     }
 
     /// The store has changed to the new model, and the server with it.
-    fn changed(&self, lsn: Lsn, next: EmbedService) {
+    fn changed(&self, lsn: Lsn, next: &EmbedService) {
         let start_with = flags::of(&self.config);
         info!(
             "the store has embeddings of {} from LSN {lsn} on: start the server with {start_with} from now on",
@@ -306,8 +306,8 @@ impl Run {
     /// new ones anyway.
     fn keep(&self, staging: &Staging) -> Option<String> {
         let kept = self.store.log_staged(staging).and_then(|()| match self.store.snapshot() {
-            Ok(_) => Ok(()),
-            Err(StoreError::Setting { .. }) => Ok(()), // there is no log
+            // Without a log there is none to take.
+            Ok(_) | Err(StoreError::Setting { .. }) => Ok(()),
             Err(error) => Err(error),
         });
         let error = kept.err()?;

@@ -50,9 +50,10 @@ pub(crate) struct ReembedArgs {
     #[command(flatten)]
     data_dir: DataDir,
 
-    /// Have a running server do it, instead of the store of a data directory: that of ENGRAM_SERVER, or of this machine,
+    /// Have a running server do it, instead of the store of a data directory: that of `ENGRAM_SERVER`, or of this machine,
     /// unless another is named
     #[arg(long, value_name = "URL", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "the flag may be there without its value")]
     server: Option<Option<String>>,
 
     /// A file with the key to send to the server; the variable `ENGRAM_API_KEY` takes the key itself
@@ -82,7 +83,7 @@ pub(crate) struct ReembedArgs {
 pub(crate) fn run(args: ReembedArgs) -> Result<(), Failure> {
     let is_online = args.server.is_some() || args.detach || args.cancel;
     if !is_online {
-        return offline::run(&args.data_dir, model(args.embed)?, args.json);
+        return offline::run(&args.data_dir, &model(args.embed)?, args.json);
     }
     let named = args.server.flatten().or_else(|| std::env::var("ENGRAM_SERVER").ok());
     let url = named.filter(|url| !url.is_empty()).unwrap_or_else(|| SERVER_DEFAULT.to_owned());

@@ -36,8 +36,8 @@ struct Report {
     lsn: u64,
 }
 
-pub(super) fn run(data_dir: &DataDir, config: EmbedConfig, json: bool) -> Result<(), Failure> {
-    let embedder = Embedder::open(&config)?;
+pub(super) fn run(data_dir: &DataDir, config: &EmbedConfig, json: bool) -> Result<(), Failure> {
+    let embedder = Embedder::open(config)?;
     let store = data_dir.open_store().map_err(|failure| {
         let is_running = failure.exit() == Exit::Locked;
         let way = "have the server do it: engram reembed --server … (or stop it first)";
@@ -54,7 +54,7 @@ pub(super) fn run(data_dir: &DataDir, config: EmbedConfig, json: bool) -> Result
         Stop::Cancelled => Failure::new(Exit::Failure, "nothing was changed: it was cancelled"),
     })?;
     anew.course.0.finish_and_clear();
-    let (embedded, refused) = (staging.count(), anew.refused());
+    let (staged, refused) = (staging.count(), anew.refused());
     let receipt = store.change_model(staging, embedder.identity())?;
     store.snapshot()?;
     store.close()?;
@@ -64,7 +64,7 @@ pub(super) fn run(data_dir: &DataDir, config: EmbedConfig, json: bool) -> Result
         former_model: model.map(|model| model.to_string()),
         former_dimension,
         memories,
-        embedded,
+        embedded: staged,
         refused,
         lsn: receipt.lsn.get(),
     };
