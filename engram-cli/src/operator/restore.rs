@@ -56,6 +56,7 @@ struct Report {
     version: &'static str,
     data_dir: String,
     lsn: u64,
+    memories: u64,
     records: u64,
     bytes: u64,
     took_ms: f64,
@@ -66,14 +67,15 @@ pub(crate) fn run(args: &RestoreArgs) -> Result<(), Failure> {
     let (data_dir, log) = make(&args.data_dir)?;
     let disk: Arc<dyn Disk> =
         Arc::new(RealDisk::create(&log).map_err(|e| of_restore(StorageError::bad_directory(&log, &e)))?);
-    let SnapshotReport { lsn, records, bytes, took, .. } = restore.run(&disk).map_err(of_restore)?;
+    let SnapshotReport { lsn, memories, records, bytes, took, .. } =
+        restore.run(&disk).map_err(of_restore)?;
     let mut output = Output::new();
     if args.json {
         let (version, data_dir) = (env!("CARGO_PKG_VERSION"), data_dir.display().to_string());
         let took_ms = took.as_secs_f64() * 1e3;
-        output.json(&Report { version, data_dir, lsn: lsn.get(), records, bytes, took_ms })?;
+        output.json(&Report { version, data_dir, lsn: lsn.get(), memories, records, bytes, took_ms })?;
     } else {
-        let memories = count(records.saturating_sub(1), "memory", "memories");
+        let memories = count(memories, "memory", "memories");
         output.line(&format!("{}: {memories} up to LSN {lsn}, {}", data_dir.display(), size(bytes)))?;
         output.line(&format!("start it with: engram start --data-dir {}", args.data_dir.display()))?;
     }
@@ -109,6 +111,13 @@ fn make(data_dir: &PathBuf) -> Result<(PathBuf, PathBuf), Failure> {
 fn of_restore(error: StorageError) -> Failure {
     let message = error.to_string();
     match error {
+        StorageError::Io { ref source, .. }
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) =>
+        {
+            Failure::new(Exit::Damaged, message).help(
+                "name a snapshot: what `engram snapshot --copy-to` wrote, or a file in wal/ of another store",
+            )
+        }
         StorageError::NoSnapshot { .. } | StorageError::Corrupt { .. } => {
             Failure::new(Exit::Damaged, message).help("nothing was made; try another copy of the snapshot")
         }

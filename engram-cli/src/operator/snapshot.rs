@@ -78,8 +78,8 @@ pub(crate) fn run(args: &SnapshotArgs) -> Result<(), Failure> {
     if args.json {
         output.json(&taken)?;
     } else {
-        let records = count(taken.records.saturating_sub(1), "memory", "memories");
-        output.line(&format!("{}: {records} up to LSN {}, {}", taken.path, taken.lsn, size(taken.bytes)))?;
+        let memories = count(taken.memories, "memory", "memories");
+        output.line(&format!("{}: {memories} up to LSN {}, {}", taken.path, taken.lsn, size(taken.bytes)))?;
         let removed = count(taken.removed_files, "file", "files");
         output
             .line(&format!("  removed      {removed} that it stands for, {}", size(taken.removed_bytes)))?;

@@ -14,7 +14,9 @@ pub(crate) struct SnapshotView {
     pub(crate) lsn: u64,
     /// Its file, on the server's machine.
     pub(crate) path: String,
-    /// Memories, and one record more: how the store was made.
+    /// Memories in it.
+    pub(crate) memories: u64,
+    /// Memories, and what else there is to know: how the store was made, spaces, requests under a key.
     pub(crate) records: u64,
     pub(crate) bytes: u64,
     /// Segments and snapshots that it stands for, and that are gone.
@@ -28,6 +30,7 @@ impl From<&SnapshotReport> for SnapshotView {
         Self {
             lsn: report.lsn.get(),
             path: report.path.display().to_string(),
+            memories: report.memories,
             records: report.records,
             bytes: report.bytes,
             removed_files: report.removed_files,

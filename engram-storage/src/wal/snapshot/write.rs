@@ -34,6 +34,7 @@ pub struct SnapshotWriter {
     unnamed: Unnamed,
     buffer: Vec<u8>,
     at: u64,
+    memories: u64,
     began: Instant,
 }
 
@@ -44,8 +45,10 @@ pub struct SnapshotReport {
     pub lsn: Lsn,
     /// Its file.
     pub path: PathBuf,
-    /// Records in it.
+    /// Records in it: one a memory, and those of spaces, of requests and of the store as a whole.
     pub records: u64,
+    /// Memories in it, each a record.
+    pub memories: u64,
     /// The length of its file.
     pub bytes: u64,
     /// Segments and snapshots before it that were removed.
@@ -63,7 +66,7 @@ impl SnapshotWriter {
         let header = SnapshotHeader { log_id, lsn, segment, records, end, last_crc, time_us: now_us() };
         let unnamed = Unnamed::create_anew(&disk, &file_name(lsn))?;
         let at = SECTOR_LEN as u64;
-        Ok(Self { disk, header, unnamed, buffer: Vec::new(), at, began: Instant::now() })
+        Ok(Self { disk, header, unnamed, buffer: Vec::new(), at, memories: 0, began: Instant::now() })
     }
 
     /// The place in the log that it is of: records up to this one go into it.
@@ -111,6 +114,7 @@ impl SnapshotWriter {
         };
         self.header.last_crc = record::encode(&mut self.buffer, &place, entry_type, payload);
         self.header.records += 1;
+        self.memories += u64::from(entry_type == WalEntryType::MemoryStore);
         if self.buffer.len() >= PIECE_BYTES {
             self.write_piece()?;
         }
@@ -126,7 +130,7 @@ impl SnapshotWriter {
     pub fn publish(mut self) -> StorageResult<SnapshotReport> {
         self.write_piece()?;
         self.header.end = self.at;
-        let Self { disk, header, unnamed, began, .. } = self;
+        let Self { disk, header, unnamed, memories, began, .. } = self;
         unnamed.write(&header.encode(), header.end)?;
         unnamed.write(&header.encode(), 0)?;
         // Invariant: bytes before name, name before anything that it stands for is removed.
@@ -142,6 +146,7 @@ impl SnapshotWriter {
             lsn: header.lsn,
             path: disk.path().join(name),
             records: header.records,
+            memories,
             bytes: header.end + SECTOR_LEN as u64,
             removed_files,
             removed_bytes,
