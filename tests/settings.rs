@@ -209,3 +209,33 @@ fn each_setting_is_in_the_documentation() {
         assert!(row.is_some_and(|row| row.contains(&flag)), "{key} is not in docs/configuration.md");
     }
 }
+
+/// Each verb says what is wrong with a value, wherever it comes from.
+#[test]
+fn a_wrong_value_of_any_verb_is_named() {
+    let (_directory, path) = file("capacity = \"lots\"");
+    let path = path.to_str().unwrap();
+    for (arguments, variables, expected) in [
+        (&["recall", "x", "--limit", "ten"][..], &[][..], "'--limit <N>'"),
+        (&["remember", "x", "--id"], &[], "'--id <ID>'"),
+        (&["wal", "dump", "--limit", "x"], &[], "'--limit <N>'"),
+        (&["space", "make", "x", "--capacity", "x"], &[], "'--capacity <N>'"),
+        (&["key", "create", "--name", "x", "--access", "x"], &[], "'--access <ACCESS>'"),
+        (&["completions", "tcsh"], &[], "'<SHELL>'"),
+        (&["crashtest", "--rounds", "0"], &[], "'--rounds <N>'"),
+        (&["verify", "--data-dir"], &[], "'--data-dir <DIR>'"),
+        (&["doctor"], &[("ENGRAM_CAPACITY", "bogus")], "'ENGRAM_CAPACITY'"),
+        (&["config", "show"], &[("ENGRAM_INSECURE", "maybe")], "'ENGRAM_INSECURE'"),
+        (&["start", "--listen", "0.0.0.0:0"], &[("ENGRAM_INSECURE", "none")], "'ENGRAM_INSECURE'"),
+        (&["config", "show", "--config", path], &[], "'capacity of "),
+        (&["doctor", "--config", path], &[], "'capacity of "),
+    ] {
+        let said = engram(arguments, variables);
+        assert_eq!(said.code, Some(2), "{arguments:?}: {}", said.stderr);
+        assert!(
+            said.stderr.contains(expected) && !said.stderr.contains("panicked"),
+            "{arguments:?}: {}",
+            said.stderr
+        );
+    }
+}

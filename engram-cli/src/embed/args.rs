@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
 
-use clap::builder::FalseyValueParser;
+use clap::builder::BoolishValueParser;
 
 /// Flags of `engram start` by which the server makes embeddings itself.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,7 +54,7 @@ pub(crate) struct EmbedArgs {
     pub(crate) embed_timeout: String,
 
     /// Embed a text before it is stored, and refuse it when that cannot be done
-    #[arg(long, env = "ENGRAM_EMBED_REQUIRED", value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ENGRAM_EMBED_REQUIRED", value_parser = BoolishValueParser::new())]
     pub(crate) embed_required: bool,
 }
 

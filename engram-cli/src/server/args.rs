@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use axum::http::Uri;
-use clap::{ArgAction, builder::FalseyValueParser};
+use clap::{ArgAction, builder::BoolishValueParser};
 use tokio::sync::Semaphore;
 
 use super::{origin::Allowed, tls::TlsFiles};
@@ -17,7 +17,7 @@ pub(crate) struct HttpArgs {
     api_key_file: Option<PathBuf>,
 
     /// Serve beyond this machine without any key
-    #[arg(long, env = "ENGRAM_INSECURE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    #[arg(long, env = "ENGRAM_INSECURE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     insecure: bool,
 
     /// The server's certificate and its chain, in PEM: serve TLS

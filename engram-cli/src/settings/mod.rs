@@ -1,8 +1,8 @@
 //! Where settings come from: a flag goes before a variable of the environment, that before the file, that before the default.
 //!
-//! - [`file`] reads the file. What it says becomes the default of the flag of that name, so that one parser reads a setting,
+//! - [`mod@file`] reads the file. What it says becomes the default of the flag of that name, so that one parser reads a setting,
 //!   wherever it comes from;
-//! - [`show`] is `engram config show`.
+//! - [`mod@show`] is `engram config show`.
 
 mod file;
 mod show;
@@ -82,7 +82,10 @@ impl Definition {
         else {
             return error;
         };
-        let Some(arg) = arguments(&self.command).into_iter().find(|arg| arg.to_string() == *flag) else {
+        // Before it is built an argument does not know how it is shown, and panics.
+        let mut command = self.command.clone();
+        command.build();
+        let Some(arg) = arguments(&command).into_iter().find(|arg| arg.to_string() == *flag) else {
             return error;
         };
         if is_typed(arg, words) {

@@ -111,7 +111,8 @@ pub(crate) fn run(verb: ConfigVerb) -> Result<(), Failure> {
         }
     }
     output.end()?;
-    StartConfig::from_args(args.start).map(drop)
+    let (config, _) = StartConfig::from_args(args.start)?;
+    config.addresses().map(drop)
 }
 
 fn as_json(settings: &[Setting], secrets: impl Iterator<Item = &'static str>) -> Value {
