@@ -78,8 +78,8 @@ fn a_running_server_is_found_and_asked() {
     let (code, checks) = doctor(directory.path(), &["--listen", address]);
     assert_eq!(code, 0, "{checks}");
     assert_eq!(state(&checks, "lock", &format!("process {}", server.pid())), "ok");
-    assert_eq!(state(&checks, "server", "1 memories, writes durable"), "ok");
-    assert_eq!(state(&checks, "log", "1 segment"), "ok");
+    assert_eq!(state(&checks, "server", "1 memory, writes durable"), "ok");
+    assert_eq!(state(&checks, "log", "1 file"), "ok");
     // Somebody has the directory, and does not listen where it is looked for.
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let (code, checks) = doctor(directory.path(), &["--listen", &nobody]);
@@ -103,6 +103,7 @@ fn what_keeps_a_server_from_starting_is_found() {
             "/nowhere/chain.pem",
         ),
         (&["--data-dir", "/nowhere/at/all"], "directory", "make /nowhere/at/all"),
+        (&["--data-dir", "/etc/passwd"], "directory", "is no directory"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
         command
@@ -156,4 +157,29 @@ fn the_model_is_asked() {
     let (code, checks) =
         doctor(directory.path(), &["--embed-model", "test", "--embed-url", "http://127.0.0.1:1/v1"]);
     assert_eq!((code, state(&checks, "model", "recalled by words")), (1, "failed"));
+}
+
+#[test]
+fn what_the_store_was_made_with_and_what_is_damaged_is_found() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &["--dimension", "8"]);
+    for n in 0..40 {
+        server.post("/v1/memories", &json!({ "id": n.to_string(), "content": "x" })).expect(201);
+    }
+    server.kill();
+    let (code, checks) = doctor(directory.path(), &["--dimension", "8"]);
+    assert_eq!((code, state(&checks, "store", "int8 of 8 dimensions")), (0, "ok"));
+    assert_eq!(state(&checks, "log", "after a kill or crash: a start loses nothing"), "ok");
+    let (code, checks) = doctor(directory.path(), &["--dimension", "9"]);
+    assert_eq!((code, state(&checks, "store", "--dimension is 9")), (1, "failed"));
+    let segments = fs::read_dir(directory.path().join("wal")).unwrap().flatten().map(|it| it.path());
+    let segment = segments.filter(|it| it.extension().is_some_and(|it| it == "log")).min().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    // A record in the middle, of which later ones say that it was durable.
+    bytes[512 * 20 + 70] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let (code, checks) = doctor(directory.path(), &[]);
+    assert_eq!((code, state(&checks, "log", "a start would lose 1 acknowledged record")), (0, "warning"));
+    let (code, checks) = doctor(directory.path(), &["--recovery", "strict"]);
+    assert_eq!((code, state(&checks, "log", "a start would refuse")), (1, "failed"));
 }

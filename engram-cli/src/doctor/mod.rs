@@ -1,7 +1,7 @@
 //! `engram doctor`: what commonly goes wrong, found before it does, and how to mend it.
 //!
 //! - [`finding`] is what a check has found, and how that is told;
-//! - [`place`] looks at the data directory, its disk and its log, [`machine`] at the clock, the memory and the files of a
+//! - [`place`] looks at the data directory and its disk, [`mod@log`] at the log in it, [`machine`] at the clock, the memory and the files of a
 //!   process, [`access`] at the address, the keys and the certificate, [`server`] at a server that runs, [`model`] at the one
 //!   that embeds.
 //!
@@ -9,6 +9,7 @@
 
 mod access;
 mod finding;
+mod log;
 mod machine;
 mod model;
 mod place;
@@ -74,7 +75,7 @@ fn examine(config: &StartConfig) -> Vec<Finding> {
     findings.extend(place::directory(config));
     let holder = place::holder(config);
     findings.extend(holder.finding);
-    findings.extend(place::log(config));
+    findings.extend(log::examine(config, holder.is_held));
     findings.extend(access::address(config, holder.is_held));
     findings.push(access::keys(config));
     findings.extend(access::certificate(config));

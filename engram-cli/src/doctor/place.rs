@@ -13,7 +13,6 @@ use rustix::fs::statvfs;
 use super::finding::Finding;
 use crate::{
     config::StartConfig,
-    count::count,
     operator::{holder as holder_of, output::size},
 };
 
@@ -36,6 +35,9 @@ const BLOCK: [u8; 4096] = [0x65; 4096];
 /// The directory, and what is under it.
 pub(super) fn directory(config: &StartConfig) -> Vec<Finding> {
     let wanted = &config.data_dir;
+    if let Some(finding) = unusable(wanted) {
+        return vec![finding];
+    }
     let existing = nearest(wanted);
     if existing != *wanted && Some(&*existing) != wanted.parent() {
         let found = format!("{} is not there, nor is the directory that it would be in", wanted.display());
@@ -62,6 +64,20 @@ pub(super) fn directory(config: &StartConfig) -> Vec<Finding> {
     findings
 }
 
+/// What is there and is no directory that this user may use.
+fn unusable(wanted: &Path) -> Option<Finding> {
+    let mend = "choose another --data-dir, or run as the user that may use it";
+    match fs::metadata(wanted) {
+        Ok(metadata) if !metadata.is_dir() => {
+            Some(Finding::failed("directory", format!("{} is no directory", wanted.display()), mend))
+        }
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Some(Finding::failed("directory", format!("{}: {e}", wanted.display()), mend))
+        }
+        _ => None,
+    }
+}
+
 /// The directory itself, or the first above it that is there.
 fn nearest(path: &Path) -> PathBuf {
     path.ancestors().find(|path| path.is_dir()).unwrap_or(path).to_path_buf()
@@ -76,7 +92,7 @@ fn cannot_write(directory: &Path, error: &io::Error) -> Finding {
             "mount the file system for writing, or choose another --data-dir".to_owned()
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space: a server that runs goes on by itself then".to_owned()
+            "free some space: a server that ran out of it goes on by itself, one that was started without has to be restarted".to_owned()
         }
         _ => "the system's log may say what is wrong with the disk".to_owned(),
     };
@@ -212,37 +228,6 @@ pub(super) fn holder(config: &StartConfig) -> Holder {
         Ok(None) => Holder { is_held: false, finding: Some(Finding::ok("lock", "nobody has the directory")) },
         Err(failure) => Holder { is_held: false, finding: Some(Finding::of_failure("lock", &failure)) },
     }
-}
-
-/// What is in the directory of the log.
-pub(super) fn log(config: &StartConfig) -> Option<Finding> {
-    let (mut segments, mut snapshots, mut bytes, mut foreign) = (0_u64, 0_u64, 0, None);
-    for entry in config.log_directory().read_dir().ok()?.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let path = PathBuf::from(&name);
-        let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
-        match kind {
-            "log" if name.starts_with("wal-") => segments += 1,
-            "snap" if name.starts_with("snapshot-") => snapshots += 1,
-            _ => {}
-        }
-        match entry.metadata() {
-            Ok(metadata) => bytes += metadata.len(),
-            // A segment may go at any time while a server runs.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => foreign = Some(format!("{name}: {e}")),
-        }
-    }
-    let found = format!(
-        "{} and {}, {}",
-        count(segments, "segment", "segments"),
-        count(snapshots, "snapshot", "snapshots"),
-        size(bytes)
-    );
-    Some(match foreign {
-        Some(what) => Finding::failed("log", what, "run as the user that owns the data directory"),
-        None => Finding::ok("log", format!("{found}; `engram verify` reads all of it")),
-    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::finding::Finding;
 use crate::{
     client::{Call, Client},
     config::StartConfig,
+    count::count,
 };
 
 /// How long it may take to answer.
@@ -29,6 +30,13 @@ pub(super) fn running(config: &StartConfig) -> Vec<Finding> {
     let reply = match client.call(&Call::get("/v1/status")) {
         Ok(reply) => reply,
         Err(no_reply) => {
+            if config.http.tls.is_some() && no_reply.reason().contains("certificate") {
+                // Whom its clients know by a name this check knows by an address alone.
+                let found =
+                    format!("{url} answers, by TLS; how it does was not asked: {}", no_reply.reason());
+                let mend = "ask it by its name: engram status --server https://NAME --tls-ca FILE";
+                return vec![Finding::warning("server", found, mend)];
+            }
             let found = format!("no answer from {url}: {}", no_reply.reason());
             let mend =
                 "name the address that it listens on with --listen; its log says whether it still recovers";
@@ -66,8 +74,11 @@ fn judge(url: &str, status: &Value) -> Vec<Finding> {
     let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
     let is = |pointer: &str| status.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
     let version = text("/version");
-    let found =
-        format!("{url}: version {version}, {} memories, writes {}", number("/memories"), text("/writes"));
+    let found = format!(
+        "{url}: version {version}, {}, writes {}",
+        count(number("/memories"), "memory", "memories"),
+        text("/writes")
+    );
     let mut findings = vec![if version == env!("CARGO_PKG_VERSION") {
         Finding::ok("server", found)
     } else {
@@ -78,13 +89,15 @@ fn judge(url: &str, status: &Value) -> Vec<Finding> {
         let mend = "free some: it goes on by itself";
         findings.push(Finding::failed("server", "writes are refused for want of space", mend));
     } else if text("/writes") != "durable" {
-        let found = format!("writes are {}: {}", text("/writes"), text("/log/failure"));
-        let mend = "see the system's log for what is wrong with the disk; then restart: what was acknowledged is recovered";
+        let reason = [text("/log/failure"), text("/recovery/read_only")].join("");
+        let found = format!("writes are {}: {reason}", text("/writes"));
+        let mend = "mend that (free space, access, the disk: see the system's log), then restart: what was acknowledged is recovered";
         findings.push(Finding::failed("server", found, mend));
     }
     let lost = number("/recovery/lost_records");
     if lost > 0 {
-        let found = format!("its start could not read {lost} acknowledged records");
+        let lost = count(lost, "acknowledged record", "acknowledged records");
+        let found = format!("its start could not read {lost}");
         let mend = "`engram recover --report` names them; bring them back from a backup, or accept it: `engram repair`";
         findings.push(Finding::warning("server", found, mend));
     }
@@ -95,7 +108,7 @@ fn judge(url: &str, status: &Value) -> Vec<Finding> {
     }
     if matches!(&*text("/embedding/state"), "retrying" | "misconfigured") {
         let found = format!("it cannot embed: {}", text("/embedding/last_error"));
-        let mend = "what is stored is recalled by words until it can; see `model` below";
+        let mend = "what is stored is recalled by words until it can: start the model, or correct the --embed-… settings";
         findings.push(Finding::warning("server", found, mend));
     }
     findings
