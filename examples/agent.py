@@ -86,16 +86,22 @@ def main() -> None:
     options.add_argument("--server", default=os.environ.get("ENGRAM_SERVER") or "http://127.0.0.1:7432")
     options.add_argument("--user", default="ada", help="whose memories these are")
     options = options.parse_args()
+    if not options.server.startswith(("http://", "https://")):
+        raise SystemExit(f"expected a URL such as http://127.0.0.1:7432, got {options.server!r}")
     engram = Engram(options.server, os.environ.get("ENGRAM_API_KEY"))
     if sys.stdin.isatty():
         print("Tell me something, or ask. An empty line ends it.")
     for line in map(str.strip, sys.stdin):
         if not line:
             break
-        print(answer(line, engram.recall(line, options.user)))
-        # A question is nothing to keep; what it was told is.
-        if not line.endswith("?"):
-            receipt = engram.remember(line, options.user)
+        memories = engram.recall(line, options.user)
+        # A question is nothing to keep; what it was told is, whatever becomes of the answer.
+        receipt = None if line.endswith("?") else engram.remember(line, options.user)
+        try:
+            print(answer(line, memories))
+        except (OSError, ValueError, LookupError) as failed:
+            print(f"(no answer from the model: {failed})")
+        if receipt:
             print(f"(kept as {receipt['id']}, {receipt['durability']})")
         sys.stdout.flush()
 

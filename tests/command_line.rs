@@ -144,7 +144,7 @@ fn spaces_and_status_are_told() {
         "{status}"
     );
     assert_eq!(json(&run(&["status", "--json"]).well())["memories"], 1);
-    assert_eq!(run(&["space", "drop", "work"]).well(), "work  deleted, synced\n");
+    assert_eq!(run(&["space", "drop", "work", "--yes"]).well(), "work  deleted, synced\n");
     run(&["list", "--space", "work"]).fails(1);
 }
 

@@ -138,7 +138,7 @@ impl Drop for Started {
 #[test]
 fn a_server_is_started_shared_killed_and_started_again() {
     let directory = directory();
-    let data_dir = directory.path().join("not/there/yet");
+    let data_dir = directory.path().join("not-there-yet");
     let url = format!("http://127.0.0.1:{}", free_port());
     let started = Started(data_dir.clone());
     // Both find nobody there. One gets the address, the other its server.
@@ -303,4 +303,20 @@ fn a_tool_may_what_the_key_may() {
     assert_eq!(status, 200);
     let text = refusal(&answer["result"]);
     assert!(text.starts_with("forbidden: ") && text.contains("reader"), "{text}");
+}
+
+/// It listens before it reads its log, and ends over what it finds there.
+#[test]
+fn a_server_that_ends_over_its_log_is_told_of_with_its_reason() {
+    let directory = directory();
+    let wal = directory.path().join("wal");
+    fs::create_dir(&wal).unwrap();
+    fs::write(wal.join("wal-00000000000000000001.log"), [0xff; 4096]).unwrap();
+    let mut client = Client::start(&format!("http://127.0.0.1:{}", free_port()), directory.path());
+    client.shake_hands("2025-11-25");
+    for _ in 0..2 {
+        let text = client.refusal("recall", &json!({"query": "x"}));
+        assert!(text.contains("exit status: 65") && text.contains("server.log"), "{text}");
+    }
+    client.end();
 }

@@ -225,17 +225,13 @@ fn a_log_that_is_written_meanwhile_is_sound_at_every_look() {
 #[test]
 fn what_is_no_store_is_said_and_not_called_sound() {
     let directory = store();
-    for (path, help) in [
-        (directory.path().join("wal"), "which has this one in it"),
-        (directory.path().join("nowhere"), "--data-dir"),
-    ] {
-        for words in
-            [&["verify"][..], &["wal", "ls"], &["wal", "dump"], &["recover", "--report"], &["repair"]]
-        {
-            let said = engram(&path, words).expect(73);
-            assert!(said.err.contains(help), "{words:?}: {}", said.err);
-        }
+    let nowhere = directory.path().join("nowhere");
+    for words in [&["verify"][..], &["wal", "ls"], &["wal", "dump"], &["recover", "--report"], &["repair"]] {
+        let said = engram(&nowhere, words).expect(73);
+        assert!(said.err.contains("--data-dir"), "{words:?}: {}", said.err);
     }
+    // The log by itself, as a program has it that embeds the store.
+    engram(&directory.path().join("wal"), &["verify"]).expect(0);
     for entry in fs::read_dir(directory.path().join("wal")).unwrap() {
         drop(fs::remove_file(entry.unwrap().path()));
     }

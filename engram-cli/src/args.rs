@@ -30,7 +30,7 @@ use crate::{
 /// Stores what happened, recalls it by meaning, by words and by time, and never loses a memory that it has
 /// acknowledged.
 #[derive(Debug, Parser)]
-#[command(name = "engram", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "engram", version, arg_required_else_help = true, max_term_width = 120)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,

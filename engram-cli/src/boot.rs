@@ -70,6 +70,13 @@ fn open_store(app: &App, embedder: Option<&Embedder>) -> Result<MemoryStore, Fai
         (None, Some(embedder)) if is_new(&config.log_directory()) => dimension_of(embedder),
         (dimension, _) => dimension,
     };
+    if is_new(&config.log_directory()) && config.log_directory().join("LOCK").exists() {
+        warn!(
+            "{} was used before, and has no log any more: a new one is begun. If its files were lost, stop, and restore \
+             them or a backup",
+            config.log_directory().display()
+        );
+    }
     let store = with_settings(MemoryStore::new(config.capacity), config, dimension)?;
     let options = WalOptions {
         fsync: config.fsync,

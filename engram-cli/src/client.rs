@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use axum::http::Method;
+use axum::http::{Method, Uri};
 use serde_json::Value;
 use ureq::{
     Agent,
@@ -74,13 +74,21 @@ impl Client {
     /// authorities, with so much patience for each answer.
     ///
     /// # Errors
-    /// A file without certificates.
+    /// What is no URL; a file without certificates.
     pub(crate) fn new(
         url: &str,
         key: Option<Secret>,
         trusted_file: Option<&Path>,
         time_max: Duration,
     ) -> Result<Self, Failure> {
+        let is_url = |url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+        if !url.parse().is_ok_and(|url| is_url(&url)) {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("expected the URL of a server such as http://127.0.0.1:7432, got {url:?}"),
+            )
+            .help("correct --server, or ENGRAM_SERVER"));
+        }
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(time_max))

@@ -147,8 +147,8 @@ fn help_for_damage(mode: RecoveryMode) -> &'static str {
              which skips damaged records and reports them"
         }
         RecoveryMode::SkipCorrupt => {
-            "no mode of --recovery goes further: restore a backup. The files are unchanged, and the records that are \
-             whole are still in them"
+            "no mode of --recovery goes further, and nothing was changed. Restore a backup; or copy the data directory, and \
+             then `engram repair` makes a log of the records that are whole: `engram verify` tells how many are lost"
         }
     }
 }

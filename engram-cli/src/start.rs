@@ -174,7 +174,8 @@ async fn bind(config: &StartConfig, addresses: &[SocketAddr]) -> Result<(TcpList
 fn help_to_listen(kind: io::ErrorKind) -> &'static str {
     match kind {
         io::ErrorKind::AddrInUse => {
-            "stop what uses the address, or choose another with --listen (port 0 takes a free one)"
+            "stop what uses the address, or choose another with --listen (port 0 takes a free one). `engram status` says \
+             whether it is a server of Engram, and where its data are: `engram mcp` starts one, too"
         }
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need privileges: choose another with --listen, or give them to the process"

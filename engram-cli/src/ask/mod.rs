@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Method;
 use clap::Subcommand;
 use serde_json::Value;
 
@@ -82,7 +83,7 @@ const TRANSFER_TIME_MAX: Duration = Duration::from_mins(31);
 /// The answer, which must be a success.
 fn ask(server: &ServerArgs, call: &Call) -> Result<Value, Failure> {
     let client = server.client(ANSWER_TIME_MAX)?;
-    let reply = client.call(call).map_err(|no_reply| unreachable(&client, &no_reply))?;
+    let reply = client.call(call).map_err(|no_reply| unreachable(&client, &call.method, &no_reply))?;
     if reply.is_success() { Ok(reply.body) } else { Err(refused(&reply)) }
 }
 
@@ -113,13 +114,16 @@ impl SpaceArgs {
     }
 }
 
-pub(crate) fn unreachable(client: &Client, no_reply: &NoReply) -> Failure {
+pub(crate) fn unreachable(client: &Client, method: &Method, no_reply: &NoReply) -> Failure {
     let failure =
         Failure::new(Exit::CannotListen, format!("no answer from {}: {}", client.url(), no_reply.reason()));
     match no_reply {
         NoReply::NobodyListens(_) => {
             failure.help("start it with `engram start`, or name another with --server")
         }
+        NoReply::Broken(_) if method.is_safe() => failure.help(
+            "is it an Engram server, and speaks it TLS? Its log may say more; name another with --server",
+        ),
         NoReply::Broken(_) => {
             failure.help("a change may have been made all the same: look before you repeat it")
         }
@@ -128,7 +132,10 @@ pub(crate) fn unreachable(client: &Client, no_reply: &NoReply) -> Failure {
 
 pub(crate) fn refused(reply: &Reply) -> Failure {
     let detail = reply.field("detail");
-    let detail = detail.map_or_else(|| format!("the server answered {}", reply.status), str::to_owned);
+    let detail = detail.map_or_else(
+        || format!("the server answered {}, as no Engram server does: is it one?", reply.status),
+        str::to_owned,
+    );
     if matches!(reply.status, 401 | 403) {
         return Failure::new(Exit::NotAllowed, detail)
             .help("set ENGRAM_API_KEY, or name a file with the key with --api-key-file");

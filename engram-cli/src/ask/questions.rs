@@ -1,5 +1,7 @@
 //! `engram recall`, `engram get` and `engram list`.
 
+use std::io::{self, IsTerminal as _};
+
 use axum::http::Method;
 use serde_json::Map;
 
@@ -72,7 +74,9 @@ pub(super) fn get(args: &GetArgs) -> Result<(), Failure> {
             output.line(&format!("{field:12}{value}"))?;
         }
         output.line("")?;
-        output.line(text(&memory, "content")).map(drop)
+        let content = text(&memory, "content");
+        let is_seen = io::stdout().is_terminal();
+        output.line(&if is_seen { table::harmless(content) } else { content.to_owned() }).map(drop)
     })
 }
 

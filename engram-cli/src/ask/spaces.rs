@@ -9,7 +9,10 @@ use crate::{
     client::{Call, ServerArgs},
     count::count,
     exit::Failure,
-    operator::output::{Output, size},
+    operator::{
+        confirm,
+        output::{Output, size},
+    },
     server::percent_encoded,
 };
 
@@ -37,7 +40,9 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
             number(&status, "capacity")
         ))?;
         output.line(&format!("  memory     {}", size(number(&status, "memory_bytes"))))?;
-        output.line(&format!("  writes     {}, fsync {}", text(&status, "writes"), text(log, "fsync")))?;
+        let is_full = log["disk_full"].as_bool().unwrap_or_default();
+        let writes = if is_full { "refused: the disk is full" } else { text(&status, "writes") };
+        output.line(&format!("  writes     {writes}, fsync {}", text(log, "fsync")))?;
         output.line(&format!(
             "  log        up to LSN {}, {} since the last snapshot, in {}",
             number(&status, "applied_lsn"),
@@ -51,10 +56,22 @@ pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
             number(&status, "dimension"),
             text(&status, "precision"),
         ))?;
-        match log["failure"].as_str() {
-            Some(cause) => output.line(&format!("  FAILED     {cause}")).map(drop),
-            None => Ok(()),
+        let recovery = &status["recovery"];
+        if let lost @ 1.. = number(recovery, "lost_records") {
+            let lost = count(lost, "acknowledged record", "acknowledged records");
+            output.line(&format!(
+                "  LOST       {lost} that the start could not read: `engram verify` names them"
+            ))?;
+        } else if let damaged @ 1.. = number(recovery, "damaged_ranges") {
+            let damaged = count(damaged, "place", "places");
+            output.line(&format!(
+                "  DAMAGED    {damaged} of the log, nothing is lost: `engram verify` names them"
+            ))?;
         }
+        for cause in [&log["failure"], &recovery["read_only"]].into_iter().filter_map(Value::as_str) {
+            output.line(&format!("  FAILED     {cause}"))?;
+        }
+        Ok(())
     })
 }
 
@@ -110,6 +127,10 @@ pub(crate) struct DropArgs {
     /// Its name
     name: String,
 
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+
     /// Print JSON, as the server sends it
     #[arg(long)]
     json: bool,
@@ -123,7 +144,16 @@ pub(super) fn run(verb: &SpaceVerb) -> Result<(), Failure> {
             let call = Call::new(Method::PUT, path(name)).body(body);
             print_receipt(*json, &ask(server, &call)?)
         }
-        SpaceVerb::Drop(DropArgs { server, name, json }) => {
+        SpaceVerb::Drop(DropArgs { server, name, yes, json }) => {
+            if !yes {
+                let space = ask(server, &Call::get(path(name)))?;
+                let memories = count(number(&space, "memories"), "memory", "memories");
+                confirm(
+                    &format!("Drop the space {name:?} with {memories} for good?"),
+                    "drop it",
+                    "drops it",
+                )?;
+            }
             print_receipt(*json, &ask(server, &Call::new(Method::DELETE, path(name)))?)
         }
     }

@@ -49,6 +49,11 @@ fn seconds(when: &str) -> String {
     }
 }
 
+/// Without what would tell a terminal what to do, but for line ends and tabs.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && !matches!(c, '\n' | '\t') { ' ' } else { c }).collect()
+}
+
 /// Without line ends, and without what would tell a terminal what to do.
 pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

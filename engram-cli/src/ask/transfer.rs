@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Method;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{SpaceArgs, TRANSFER_TIME_MAX, number, print, refused, text, unreachable};
@@ -46,7 +47,11 @@ pub(super) fn import(args: &ImportArgs) -> Result<(), Failure> {
         (Box::new(io::stdin()), None)
     } else {
         let file = File::open(&args.file).map_err(unreadable)?;
-        let length = file.metadata().map_err(unreadable)?.len();
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+        }
+        let length = metadata.len();
         (Box::new(file), Some(length))
     };
     let bar = progress_bar(length);
@@ -54,7 +59,7 @@ pub(super) fn import(args: &ImportArgs) -> Result<(), Failure> {
     let path = args.at.path(&format!("/import?from_line={}", args.from_line));
     let reply = client.send_lines(&path, bar.wrap_read(lines));
     bar.finish_and_clear();
-    let reply = reply.map_err(|no_reply| unreachable(&client, &no_reply))?;
+    let reply = reply.map_err(|no_reply| unreachable(&client, &Method::POST, &no_reply))?;
     if !reply.is_success() {
         return Err(refused(&reply));
     }
@@ -102,7 +107,9 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
     let filter = args.filter.as_deref().map(|it| format!("&filter={}", percent_encoded(it)));
     let path = format!("/export?embeddings={}{}", !args.no_embeddings, filter.unwrap_or_default());
     let client = args.at.server.client(TRANSFER_TIME_MAX)?;
-    let lines = client.lines(&args.at.path(&path)).map_err(|no_reply| unreachable(&client, &no_reply))?;
+    let lines = client
+        .lines(&args.at.path(&path))
+        .map_err(|no_reply| unreachable(&client, &Method::GET, &no_reply))?;
     let lines = lines.map_err(|reply| refused(&reply))?;
     let bar = progress_bar(None);
     let written = match &args.file {

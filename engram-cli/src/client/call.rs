@@ -98,6 +98,13 @@ impl NoReply {
 impl From<ureq::Error> for NoReply {
     fn from(error: ureq::Error) -> Self {
         let reason = error.to_string();
+        if reason.contains("CaUsedAsEndEntity") {
+            return Self::NobodyListens(
+                "its certificate is that of an authority (CA:TRUE): make one for the server, with \
+                 basicConstraints=CA:FALSE"
+                    .to_owned(),
+            );
+        }
         match error {
             ureq::Error::Io(e) if e.kind() == io::ErrorKind::ConnectionRefused => Self::NobodyListens(reason),
             ureq::Error::ConnectionFailed

@@ -55,15 +55,25 @@ impl LocalServer {
     /// Starts the server unless somebody listens there, and waits until it has recovered, for a reasonable time. May block.
     pub(super) fn make_sure_it_runs(&self, client: &Client) -> Result<(), Refusal> {
         let _turn = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        if !answers(client, "/healthz") {
-            self.start(client)?;
+        let mut started = if answers(client, "/healthz") { None } else { self.start(client)? };
+        // Recovering is no failure: who asks hears of it. To end over what it finds there is one.
+        let mut ended = None;
+        wait_until(RECOVERY_TIME_MAX, || {
+            ended = started.as_mut().and_then(|server| server.try_wait().unwrap_or_default());
+            ended.is_some() || answers(client, "/readyz")
+        });
+        if let Some(mut server) = started.filter(|_| ended.is_none()) {
+            // So that it is no zombie when it ends before this process does.
+            thread::spawn(move || server.wait());
         }
-        // Recovering is no failure: who asks hears of it.
-        wait_until(RECOVERY_TIME_MAX, || answers(client, "/readyz"));
-        Ok(())
+        match ended.filter(|_| !answers(client, "/healthz")) {
+            Some(status) => Err(self.failed_with(&format!("it ended with {status}: {}", self.last_words()))),
+            None => Ok(()),
+        }
     }
 
-    fn start(&self, client: &Client) -> Result<(), Refusal> {
+    /// The server that was started, if it was by this process, once one listens.
+    fn start(&self, client: &Client) -> Result<Option<Child>, Refusal> {
         let mut server = self.spawn().map_err(|e| {
             self.failed(&format!("{e}")).suggest(
                 "Tell the user: the memory server could not be started. `engram start` tells more; --data-dir chooses another \
@@ -78,28 +88,35 @@ impl LocalServer {
             }
             answers(client, "/healthz") || ended.is_some_and(|status| !was_late(status))
         });
-        if ended.is_none() {
-            // So that it is no zombie when it ends before this process does.
-            thread::spawn(move || server.wait());
-        }
         if answers(client, "/healthz") {
-            return Ok(());
+            return Ok(ended.is_none().then_some(server));
+        }
+        if ended.is_none() {
+            thread::spawn(move || server.wait());
         }
         let reason = match (ended, listens) {
             (Some(status), _) => format!("it ended with {status}: {}", self.last_words()),
             (None, _) => format!("it does not listen after {} s", START_TIME_MAX.as_secs()),
         };
-        Err(self.failed(&reason).suggest(format!(
+        Err(self.failed_with(&reason))
+    }
+
+    /// Why it does not run, and where there is more of it.
+    fn failed_with(&self, reason: &str) -> Refusal {
+        self.failed(reason).suggest(format!(
             "Tell the user: the memory server does not start. Its log is {}. If another server has this directory, name that one \
              by ENGRAM_SERVER.",
             self.log().display()
-        )))
+        ))
     }
 
     fn spawn(&self) -> io::Result<Child> {
         let in_directory =
             |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", self.data_dir.display()));
-        fs::create_dir_all(&self.data_dir).map_err(in_directory)?;
+        match fs::create_dir(&self.data_dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(in_directory)?,
+        }
         let log = File::options().create(true).append(true).open(self.log()).map_err(in_directory)?;
         let mut command = Command::new(env::current_exe()?);
         if let Some(settings) = &self.settings {

@@ -1,6 +1,6 @@
 //! `engram mcp`: the protocol over standard input and output, for a client that starts its servers itself.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::{env, fs, path::PathBuf, time::Duration};
 
 use rmcp::{ServiceExt as _, service::ServerInitializeError, transport::stdio};
 use tokio::runtime;
@@ -84,7 +84,16 @@ fn data_dir(data_dir: Option<PathBuf>) -> Result<PathBuf, Failure> {
         Failure::new(Exit::Setting, "there is no home directory to keep memories in")
             .help("name a data directory: --data-dir, or ENGRAM_DATA_DIR")
     };
-    let data_dir = data_dir.or_else(default).ok_or_else(no_directory)?;
+    // One that is named is made when its parent exists: a missing one may be a disk that is not mounted.
+    let data_dir = if let Some(data_dir) = data_dir {
+        data_dir
+    } else {
+        let data_dir = default().ok_or_else(no_directory)?;
+        let parent = data_dir.parent().unwrap_or(&data_dir);
+        fs::create_dir_all(parent)
+            .map_err(|e| Failure::new(Exit::BadDirectory, format!("{}: {e}", parent.display())))?;
+        data_dir
+    };
     std::path::absolute(&data_dir)
         .map_err(|e| Failure::new(Exit::Setting, format!("{}: {e}", data_dir.display())))
 }

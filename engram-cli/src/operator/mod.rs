@@ -16,7 +16,7 @@ mod verify;
 mod wal;
 
 use std::{
-    io::{self, IsTerminal as _},
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -59,13 +59,13 @@ impl DataDir {
         if log.is_dir() {
             return Ok(log);
         }
+        if holds_segments(&data_dir) {
+            // The log itself: so it is kept by a program that has the store in itself.
+            return Ok(data_dir);
+        }
         let message = format!("there is no log: {} is no directory", log.display());
-        let help = if holds_segments(&data_dir) {
-            "name the data directory, which has this one in it"
-        } else {
-            "name the directory that the server was started with: --data-dir, or ENGRAM_DATA_DIR"
-        };
-        Err(Failure::new(Exit::BadDirectory, message).help(help))
+        Err(Failure::new(Exit::BadDirectory, message)
+            .help("name the directory that the server was started with: --data-dir, or ENGRAM_DATA_DIR"))
     }
 
     /// A reader of the log, which must have something in it, and how far it is.
@@ -99,6 +99,25 @@ impl DataDir {
         let store = MemoryStore::new(usize::MAX).with_log(Arc::new(disk), WalOptions::default());
         store.map_err(|error| Failure::of_opening(error, RecoveryMode::default()))
     }
+}
+
+/// Asks whoever sits there whether to `do_it`, in words; `--yes` "does it" without asking.
+pub(crate) fn confirm(question: &str, do_it: &str, does_it: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        let message = format!("nobody is there to ask whether to {do_it}; nothing was changed");
+        return Err(Failure::new(Exit::Usage, message).help(format!("--yes {does_it} without asking")));
+    }
+    // Whoever closed stderr cannot be asked: the answer will be no.
+    drop(write!(io::stderr(), "{question} [y/N] "));
+    let mut answer = String::new();
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|e| Failure::new(Exit::Failure, format!("no answer: {e}")))?;
+    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failure, "the answer was no; nothing was changed"))
 }
 
 fn holds_segments(directory: &Path) -> bool {

@@ -1,9 +1,6 @@
 //! `engram repair`: makes a damaged log sound again, without what is lost.
 
-use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use engram_core::{
     StorageError,
@@ -12,7 +9,7 @@ use engram_core::{
 use serde::Serialize;
 
 use super::{
-    DataDir,
+    DataDir, confirm,
     inspection::{InspectionView, Lines},
     of_reading,
     output::Output,
@@ -141,25 +138,8 @@ fn describe(step: &RepairStep) -> String {
 
 /// Asks whoever sits there.
 fn ask(steps: &[RepairStep]) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::new(
-            Exit::Usage,
-            "nobody is there to ask whether to repair; nothing was changed",
-        )
-        .help("--yes repairs without asking"));
-    }
     let records = count(steps.iter().map(|step| step.declared_lost).sum::<u64>(), "record", "records");
-    // Whoever closed stderr cannot be asked: the answer will be no.
-    drop(write!(io::stderr(), "Repair, and declare {records} lost for good? [y/N] "));
-    let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|e| Failure::new(Exit::Failure, format!("no answer: {e}")))?;
-    if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
-        return Ok(());
-    }
-    Err(Failure::new(Exit::Failure, "not repaired; nothing was changed"))
+    confirm(&format!("Repair, and declare {records} lost for good?"), "repair", "repairs")
 }
 
 fn of_repair(error: StorageError) -> Failure {

@@ -66,7 +66,7 @@ pub(super) fn cancel(client: &Client, json: bool) -> Result<(), Failure> {
 }
 
 fn ask(client: &Client, call: &Call) -> Result<Value, Failure> {
-    let reply = client.call(call).map_err(|no_reply| unreachable(client, &no_reply))?;
+    let reply = client.call(call).map_err(|no_reply| unreachable(client, &call.method, &no_reply))?;
     if reply.is_success() { Ok(reply.body) } else { Err(refused(&reply)) }
 }
 
