@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use engram_core::{FsyncMode, IndexMode, Precision, RecallTarget, RecoveryMode};
 
 use crate::{
@@ -30,17 +30,22 @@ use crate::{
 /// Stores what happened, recalls it by meaning, by words and by time, and never loses a memory that it has
 /// acknowledged.
 #[derive(Debug, Parser)]
-#[command(name = "engram", version, arg_required_else_help = true, max_term_width = 120)]
+#[command(name = "engram", version, arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,
 }
 
 impl Args {
+    /// The definition of all flags.
+    pub(crate) fn definition() -> Command {
+        with_paragraphs(Self::command())
+    }
+
     /// Reads the command line, the program's name first, the environment, and the file of settings that either names.
     pub(crate) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, Unread> {
         let words: Vec<OsString> = words.into_iter().collect();
-        let mut definition = Definition::new(Self::command(), &words).map_err(Unread::File)?;
+        let mut definition = Definition::new(Self::definition(), &words).map_err(Unread::File)?;
         let answer = |error: clap::Error, definition: &mut Definition| {
             let error = error.format(definition.command());
             Unread::Answer(definition.name_origin(error, &words))
@@ -57,6 +62,24 @@ impl Args {
         }
         Ok(args)
     }
+}
+
+/// Help that is as wide as the terminal: prose is one line a paragraph, for clap to fold; examples and tables stay as they
+/// are.
+fn with_paragraphs(command: Command) -> Command {
+    let command = command.mut_subcommands(with_paragraphs);
+    let Some(help) = command.get_after_help().map(ToString::to_string) else { return command };
+    let mut text = String::new();
+    let mut is_prose = false;
+    for line in help.lines() {
+        let goes_on = is_prose && !line.is_empty() && !line.starts_with(' ');
+        if !text.is_empty() {
+            text.push(if goes_on { ' ' } else { '\n' });
+        }
+        text.push_str(line);
+        is_prose = !line.is_empty() && !line.starts_with(' ') && !line.ends_with(':');
+    }
+    command.after_help(text)
 }
 
 /// Why there is nothing to do.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Command, CommandFactory as _};
+use clap::Command;
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -53,7 +53,7 @@ pub(crate) struct ManArgs {
 
 /// The command line as it is defined: what the environment says is nothing that a page or a script should keep.
 fn definition() -> Command {
-    without_variables(with_file(Args::command()))
+    without_variables(with_file(Args::definition()))
 }
 
 /// Where a variable is set its value would be printed beside the flag.
