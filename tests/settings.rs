@@ -125,6 +125,8 @@ fn what_is_wrong_is_named_with_its_place() {
             78,
             "listen: expected a text, a number, true or false, or a list of texts, got a time",
         ),
+        ("capacity = [7, 8]", 78, "got a list: it takes one value"),
+        ("listen = []", 78, "got a list: it takes one value"),
         ("allowed_hosts = [[\"x\"]]", 78, "got a list in a list"),
         ("fsync = \"sometimes\"", 2, "for 'fsync of "),
         ("capacity = \"many\"", 2, "for 'capacity of "),

@@ -17,13 +17,13 @@ use engram_core::{
     chrono::Utc, storage::SnapshotReport,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, watch},
     task::spawn_blocking,
 };
 
 pub(crate) use self::recall_times::RecallTimes;
 pub(crate) use self::space::{Answered, ServiceError, SpaceService, Stored, VectorState};
-use crate::embed::{EmbedConfig, EmbedService, Reembed, ReembedStatus, Reembedding, Seat};
+use crate::embed::{EmbedConfig, EmbedService, Held, Reembed, ReembedStatus, Reembedding, Seat};
 
 /// Batches that are read and stored at once; others wait. It bounds the memory that their bodies take.
 const BATCHES_MAX: usize = 4;
@@ -111,6 +111,11 @@ impl MemoryService {
     pub(crate) async fn drop_space(&self, name: String) -> Result<Receipt, StoreError> {
         let store = Arc::clone(&self.store);
         off_the_runtime(move || store.drop_space(&name)).await
+    }
+
+    /// While there is what this gives, the model stays the same.
+    pub(crate) async fn hold_model(&self) -> Held<OwnedRwLockReadGuard<()>> {
+        self.seat.hold().await
     }
 
     /// The changes after one: see [`MemoryStore::changes`].

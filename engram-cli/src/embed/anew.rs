@@ -95,6 +95,18 @@ impl<'a, C: Course> Anew<'a, C> {
         Ok(found)
     }
 
+    /// Whether a change to this model would be worth it: one that takes few texts takes the embeddings of all others away.
+    pub(crate) fn check(&self, staging: &Staging) -> Result<(), Stop> {
+        let (staged, refused) = (staging.count(), self.refused.len());
+        if refused <= staged {
+            return Ok(());
+        }
+        let message = format!(
+            "expected a model that takes the contents, got one that refuses {refused} and takes {staged}"
+        );
+        Err(Stop::Model(EmbedError::misconfigured(message)))
+    }
+
     fn stage(&mut self, space: &str, mut left: Vec<&Arc<Memory>>, staging: &mut Staging) -> Result<(), Stop> {
         let mut backoff = Backoff::new(self.pace);
         loop {

@@ -11,6 +11,9 @@ use crate::exit::{Exit, Failure};
 /// The most texts of one request that can be asked for.
 const BATCH_MAX: usize = 1_000;
 
+/// The longest that one request may be waited for.
+const TIMEOUT_MAX: Duration = Duration::from_mins(10);
+
 /// Bytes of a key: a file with more is another file.
 const KEY_BYTES_MAX: usize = 8 << 10;
 
@@ -156,7 +159,10 @@ fn timeout(text: &str) -> Result<Duration, Failure> {
         (None, Some(digits)) => number(digits).map(Duration::from_secs),
         (None, None) => None,
     };
-    time.ok_or_else(|| setting(format!("expected an --embed-timeout such as 30s or 500ms, got {text:?}")))
+    time.filter(|time| *time <= TIMEOUT_MAX).ok_or_else(|| {
+        let most = TIMEOUT_MAX.as_secs();
+        setting(format!("expected an --embed-timeout such as 30s or 500ms, up to {most}s, got {text:?}"))
+    })
 }
 
 fn setting(message: String) -> Failure {
@@ -232,6 +238,7 @@ mod tests {
             (&["--embed-batch", "5000"], "1 to 1000, got 5000"),
             (&["--embed-timeout", "soon"], "got \"soon\""),
             (&["--embed-timeout", "0s"], "such as 30s or 500ms"),
+            (&["--embed-timeout", "999999999s"], "up to 600s"),
             (&["--embed-dimensions", "70000"], "got 70000"),
             (&["--embed-key-file", "/nowhere/key"], "/nowhere/key"),
         ] {

@@ -75,7 +75,7 @@ impl Endpoint {
             let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
             return body.map_err(|error| of_transport(&error, within));
         }
-        Err(of_status(&mut response))
+        Err(of_status(&mut response, self.config.key.as_ref().map(super::args::Secret::reveal)))
     }
 
     /// An error with where it comes from, and without the key, which some endpoints repeat.
@@ -117,7 +117,7 @@ fn of_transport(error: &ureq::Error, within: Duration) -> EmbedError {
     }
 }
 
-fn of_status(response: &mut Response<Body>) -> EmbedError {
+fn of_status(response: &mut Response<Body>, key: Option<&str>) -> EmbedError {
     let status = response.status();
     if status.is_redirection() {
         let to = text_of(response.headers(), header::LOCATION);
@@ -130,6 +130,8 @@ fn of_status(response: &mut Response<Body>) -> EmbedError {
         text_of(response.headers(), header::RETRY_AFTER).and_then(|text| wait(text, Utc::now()));
     // What cannot be read of an error is not shown.
     let body = response.body_mut().with_config().limit(ERROR_BYTES_MAX).read_to_vec().unwrap_or_default();
+    // Before it is cut short: a part of the key would not be found any more.
+    let body = key.map_or_else(|| body.clone(), |key| hide(&body, key));
     let message = format!("{status}: {}", reason(&body));
     match status.as_u16() {
         400 | 413 | 422 => EmbedError::refused(message),
@@ -137,6 +139,11 @@ fn of_status(response: &mut Response<Body>) -> EmbedError {
         500 => EmbedError::broken(message),
         _ => EmbedError::misconfigured(message),
     }
+}
+
+/// The same without the key.
+fn hide(body: &[u8], key: &str) -> Vec<u8> {
+    String::from_utf8_lossy(body).replace(key, "[key]").into_bytes()
 }
 
 fn text_of(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {

@@ -46,7 +46,7 @@ pub(crate) use self::{
     error::{EmbedError, Kind},
     progress::{Progress, Snapshot, State},
     reembed::{Reembed, ReembedState, ReembedStatus, Reembedding, key_for},
-    seat::Seat,
+    seat::{Held, Seat},
     service::{EmbedService, Item},
     times::EmbedTimes,
 };

@@ -4,7 +4,10 @@
 mod flags;
 
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -30,6 +33,9 @@ const PROBE_TIME_MAX: Duration = Duration::from_mins(1);
 /// How long a snapshot may keep the change from being made without that what came meanwhile is embedded before it.
 const SNAPSHOT_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// A run, and one that was cancelled and has not ended.
+const THREADS_MAX: usize = 2;
+
 /// What came meanwhile is embedded before the change until it is no more than this, or does not become less: then the
 /// worker embeds it after.
 const LITTLE: usize = 32;
@@ -39,6 +45,8 @@ const LITTLE: usize = 32;
 pub(crate) struct Reembedding {
     now: Mutex<Now>,
     changed: Condvar,
+    /// Threads of runs. One that was cancelled may wait for its model for as long as that may take.
+    threads: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +134,7 @@ impl Reembedding {
     ) -> Result<ReembedStatus, Reembed> {
         let embed = EmbedService::open(&config).map_err(Reembed::Model)?;
         let mut now = self.now();
-        if now.status.state == ReembedState::Running {
+        if now.status.state == ReembedState::Running || self.threads.load(SeqCst) >= THREADS_MAX {
             return Err(Reembed::Runs(Box::new(now.status.clone())));
         }
         let status = ReembedStatus {
@@ -137,6 +145,7 @@ impl Reembedding {
             memories: store.count(),
             ..ReembedStatus::default()
         };
+        self.threads.fetch_add(1, SeqCst);
         let number = now.run + 1;
         *now = Now { run: number, is_beyond_return: false, status: status.clone() };
         drop(now);
@@ -213,6 +222,16 @@ struct Run {
     runtime: Handle,
 }
 
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.all.threads.fetch_sub(1, SeqCst);
+        if thread::panicking() {
+            let error = "it ended in the middle, by a defect: the server's log has more".to_owned();
+            self.all.end(self.number, ReembedState::Failed, Some(error));
+        }
+    }
+}
+
 impl Run {
     fn name(&self) -> String {
         self.embed.embedder().identity().to_string()
@@ -244,6 +263,7 @@ impl Run {
         self.update(|now| now.status.dimension = Some(dimension))?;
         let mut staging = self.store.begin_staging(dimension)?;
         embed_all(&mut anew, &mut staging)?;
+        anew.check(&staging)?;
         let mut backoff = Backoff::new(Pace::default());
         loop {
             let change = self.undisturbed(&mut anew, &mut staging)?;

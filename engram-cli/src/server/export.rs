@@ -62,6 +62,7 @@ pub(crate) async fn get(
 
 /// What is stored or forgotten meanwhile may be in it or not; what is there all the time is in it once.
 async fn send(space: SpaceService, mut query: ListQuery, with_embeddings: bool, mut parts: Parts) {
+    let model = space.service().embed();
     loop {
         let page = match space.list(query.clone()).await {
             Ok(page) => page,
@@ -71,6 +72,11 @@ async fn send(space: SpaceService, mut query: ListQuery, with_embeddings: bool, 
             }
         };
         let mut part = Vec::new();
+        let held = space.service().hold_model().await;
+        if with_embeddings && !held.is_of(model.as_ref()) {
+            warn!("an export was broken off: its embeddings would be of two models");
+            return parts.abort();
+        }
         for memory in &page.memories {
             let embedding = with_embeddings.then(|| embedding(&space, memory)).flatten();
             let line = Line { what: (&**memory).into(), embedding };
@@ -78,6 +84,7 @@ async fn send(space: SpaceService, mut query: ListQuery, with_embeddings: bool, 
             part.extend_from_slice(serde_json::to_string(&line).unwrap_or_default().as_bytes());
             part.push(b'\n');
         }
+        drop(held);
         if parts.send(part).await.is_err() {
             return;
         }

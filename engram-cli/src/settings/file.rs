@@ -24,7 +24,7 @@ impl SettingsFile {
     /// # Errors
     /// With the line, for a file that is no TOML, for a key that is no setting and for a value of no kind that settings
     /// have.
-    pub(super) fn read(path: &Path, keys: &[String]) -> Result<Self, Failure> {
+    pub(super) fn read(path: &Path, keys: &[(String, bool)]) -> Result<Self, Failure> {
         let unread = |e: io::Error| {
             let expected = "expected a file of settings in TOML";
             Failure::new(Exit::Setting, format!("{expected}, got {}: {e}", path.display()))
@@ -59,11 +59,15 @@ impl Wrong {
     }
 }
 
-fn help(keys: &[String]) -> String {
-    format!("the settings are {}; `engram config show` prints them as a file", keys.join(", "))
+fn help(keys: &[(String, bool)]) -> String {
+    let keys: Vec<&str> = keys.iter().map(|(key, _)| &**key).collect();
+    format!(
+        "the settings are {}; `engram config show` prints them as a file. Texts are in quotes",
+        keys.join(", ")
+    )
 }
 
-fn parse(text: &str, keys: &[String]) -> Result<BTreeMap<String, Vec<String>>, Wrong> {
+fn parse(text: &str, keys: &[(String, bool)]) -> Result<BTreeMap<String, Vec<String>>, Wrong> {
     let table = DeTable::parse(text).map_err(|e| Wrong {
         at: e.span().map_or(0, |span| span.start),
         what: format!("this is no TOML: {}", e.message()),
@@ -72,10 +76,11 @@ fn parse(text: &str, keys: &[String]) -> Result<BTreeMap<String, Vec<String>>, W
     for (key, value) in table.into_inner() {
         let (at, key) = (key.span().start, key.into_inner().into_owned());
         let wrong = |what| Wrong { at, what };
-        if !keys.contains(&key) {
+        let Some((_, may_be_list)) = keys.iter().find(|(known, _)| *known == key) else {
             return Err(wrong(unknown(&key, keys)));
-        }
+        };
         let typed = match value.into_inner() {
+            DeValue::Array(_) if !may_be_list => Err("a list: it takes one value"),
             DeValue::Array(items) => items.into_iter().map(|item| typed(item.into_inner())).collect(),
             value => typed(value).map(|value| vec![value]),
         };
@@ -102,7 +107,7 @@ fn typed(value: DeValue<'_>) -> Result<String, &'static str> {
     }
 }
 
-fn unknown(key: &str, keys: &[String]) -> String {
+fn unknown(key: &str, keys: &[(String, bool)]) -> String {
     if matches!(key, "api_key" | "embed_key") {
         return format!(
             "a secret does not belong here: name a file that has it with {key}_file, or set ENGRAM_{}",
@@ -111,7 +116,8 @@ fn unknown(key: &str, keys: &[String]) -> String {
     }
     // As it is typed on the command line.
     let meant = key.replace('-', "_");
-    match keys.iter().find(|known| **known == meant || known.trim_end_matches('s') == meant) {
+    let mut known = keys.iter().map(|(key, _)| key);
+    match known.find(|known| **known == meant || known.trim_end_matches('s') == meant) {
         Some(known) => format!("there is no setting {key:?}: it is called {known}"),
         None => format!("there is no setting {key:?}"),
     }

@@ -9,12 +9,13 @@ mod show;
 
 use std::{
     env,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
 use clap::{
-    Arg, ArgMatches, Command,
+    Arg, ArgAction, ArgMatches, Command,
     builder::{Resettable, ValueParser},
     error::{ContextKind, ContextValue, ErrorKind},
     value_parser,
@@ -48,7 +49,7 @@ impl Definition {
     pub(crate) fn new(command: Command, words: &[OsString]) -> Result<Self, Failure> {
         let mut command = without_empty_variables(with_file(command));
         let file = match file_of(&command, words) {
-            Some(path) => Some(SettingsFile::read(&path, &keys(&command))?),
+            Some(path) => Some(SettingsFile::read(&path, &known(&command))?),
             None => None,
         };
         if let Some(file) = &file {
@@ -130,8 +131,8 @@ fn with_defaults(command: Command, file: &SettingsFile) -> Command {
         return command;
     }
     command.mut_args(|arg| match key_of(&arg).and_then(|key| file.get(key)) {
+        Some([]) | None => arg,
         Some(values) => arg.default_values(values.iter().map(clap::builder::OsStr::from)),
-        None => arg,
     })
 }
 
@@ -147,17 +148,22 @@ fn file_of(command: &Command, words: &[OsString]) -> Option<PathBuf> {
     let arg = verb.get_arguments().find(|arg| arg.get_id() == FILE)?;
     let typed = words.iter().zip(words.iter().skip(1).map(Some).chain([None]));
     let typed = typed.take_while(|(word, _)| *word != "--").find_map(|(word, next)| {
-        let word = word.to_str()?;
-        if word == "--config" { next.cloned() } else { word.strip_prefix("--config=").map(OsString::from) }
+        if *word == "--config" {
+            return next.cloned();
+        }
+        // A path need not be UTF-8.
+        word.as_bytes().strip_prefix(b"--config=").map(|path| OsStr::from_bytes(path).to_owned())
     });
     let from_environment = || arg.get_env().and_then(env::var_os);
     typed.or_else(from_environment).map(PathBuf::from)
 }
 
-/// The settings that a file may have: those of `engram start`, but for secrets.
-fn keys(command: &Command) -> Vec<String> {
+/// The settings that a file may have: those of `engram start`, but for secrets; and whether each may be a list.
+fn known(command: &Command) -> Vec<(String, bool)> {
     let start = command.find_subcommand("start");
-    start.into_iter().flat_map(Command::get_arguments).filter_map(key_of).map(str::to_owned).collect()
+    let arguments = start.into_iter().flat_map(Command::get_arguments);
+    let known = |arg: &Arg| Some((key_of(arg)?.to_owned(), matches!(arg.get_action(), ArgAction::Append)));
+    arguments.filter_map(known).collect()
 }
 
 /// What a setting is called in the file: as its variable, in small letters and without `ENGRAM_`. Nothing for what is none.

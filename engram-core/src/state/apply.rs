@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use engram_storage::{Lsn, WalEntryType};
 
 use super::{
-    Answered, DEFAULT_SPACE, SpaceState, State,
+    Answered, DEFAULT_SPACE, SpaceState, Staged, State,
     capture::Capture,
     feed::{FeedEvent, FeedItem},
     space,
@@ -187,14 +187,16 @@ impl State {
     fn apply_config(&self, config: Config) -> Outcome {
         let before = self.config();
         let is_other_model = before.model.is_some() && before.model != config.model;
-        if before == config {
+        // A note of the model keeps what there is; a change, which says what was before, never does.
+        let is_change = config.former.is_some();
+        if before == config && !is_change {
             return Outcome::Unchanged;
         }
-        if is_other_model || !before.has_form_of(&config) {
+        if is_change || is_other_model || !before.has_form_of(&config) {
             self.set_form(&config);
             let staged = std::mem::take(&mut *self.staged());
-            for space in self.spaces() {
-                space.apply_staged(&staged);
+            if !staged.is_empty() {
+                self.apply_staged(&staged);
             }
         }
         self.set_config(config);
@@ -208,6 +210,15 @@ impl State {
                 vectors.hold_index();
             }
             space.apply_form(vectors);
+        }
+    }
+
+    /// Puts in the vectors of the new form that were made ahead: one look at all memories, whatever spaces there are.
+    fn apply_staged(&self, staged: &Staged) {
+        for (space, memory) in self.shared.unembedded(Lsn::ZERO, usize::MAX) {
+            if let (Some(vector), Some(space)) = (staged.get(&memory.lsn), self.space(&space)) {
+                space.apply_embed(memory.lsn, memory.id(), vector);
+            }
         }
     }
 

@@ -70,12 +70,6 @@ impl Shared {
         waiting.unembedded.range(after.next()..).take(limit).map(|(_, found)| found.clone()).collect()
     }
 
-    pub(super) fn unembedded_of(&self, space: &Arc<str>) -> Vec<(Lsn, Arc<Memory>)> {
-        let waiting = self.waiting();
-        let of_space = waiting.unembedded.iter().filter(|(_, (of, _))| of == space);
-        of_space.map(|(lsn, (_, memory))| (*lsn, Arc::clone(memory))).collect()
-    }
-
     pub(super) fn unembedded_count(&self) -> usize {
         self.waiting().unembedded.len()
     }

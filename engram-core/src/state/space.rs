@@ -10,7 +10,6 @@ use chrono::{DateTime, Utc};
 use engram_storage::Lsn;
 
 use super::{
-    Staged,
     capture::Captured,
     hot::{Entry, HotMemories},
     requests::{Answered, Requests},
@@ -209,15 +208,6 @@ impl SpaceState {
         vectors.keep_index_as(&self.vectors());
         // Only now: what a memory takes is counted by the form that it has.
         *self.vectors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(vectors);
-    }
-
-    /// Puts in the vectors of the new form that were made ahead.
-    pub(super) fn apply_staged(&self, staged: &Staged) {
-        for (lsn, memory) in self.shared.unembedded_of(&self.name) {
-            if let Some(vector) = staged.get(&lsn) {
-                self.apply_embed(lsn, memory.id(), vector);
-            }
-        }
     }
 
     /// The same version of a memory, with another row.

@@ -145,6 +145,16 @@ impl Refused {
                 self.0.remove(&(record.space.clone(), Arc::from(record.id.as_str())));
             }
             Prepared::DropSpace { space } => self.0.retain(|(of, _), _| of != space),
+            // Their vectors are of the form or the model before.
+            Prepared::Config(config) if config.former.is_some() => {
+                for (_, kept) in self.0.values_mut() {
+                    if let Prepared::Store { memory, vector, .. } = kept
+                        && vector.take().is_some()
+                    {
+                        Arc::make_mut(memory).has_embedding = false;
+                    }
+                }
+            }
             _ => {}
         }
     }

@@ -47,7 +47,7 @@ pub(super) fn run(data_dir: &DataDir, config: &EmbedConfig, json: bool) -> Resul
     let StoreStatus { count: memories, dimension: former_dimension, model, .. } = store.status();
     let mut staging = store.begin_staging(dimension)?;
     let mut anew = Anew::new(&store, &embedder, Shown(bar(memories)));
-    anew.round(&mut staging).map_err(|stop| match stop {
+    anew.round(&mut staging).and_then(|_| anew.check(&staging)).map_err(|stop| match stop {
         Stop::Model(error) => of_model(&error),
         Stop::Store(error) => error.into(),
         // Nobody does: Ctrl-C ends the process.

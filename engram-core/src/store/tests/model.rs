@@ -63,7 +63,7 @@ fn a_change_that_the_disk_has_no_room_for_changes_nothing_and_can_be_tried_again
     let before = everything(&store);
     let mut staging = store.begin_staging(2).unwrap();
     stage(&store, &mut staging, "a", vec![1.0, 0.5]).unwrap();
-    disk.fail_from(Operation::Write, disk.count(Operation::Write) + 1, Fault::NoSpace);
+    disk.fail_from(Operation::Write, 1, Fault::NoSpace);
     let full = store.begin_change().make(&mut staging, model("new")).unwrap_err();
     assert!(matches!(full, StoreError::Storage(StorageError::DiskFull { .. })), "{full}");
     assert_eq!((everything(&store), staging.count()), (before, 1));
@@ -82,10 +82,10 @@ fn a_change_that_the_disk_has_no_room_for_changes_nothing_and_can_be_tried_again
 fn the_index_of_the_new_vectors_takes_the_place_of_the_old_one_in_its_file() {
     let disk = SimDisk::new(5);
     let vector = |n: u16, by: u16| -> Vec<f32> {
-        (0..64).map(|i| f32::from((n % 64 * 31 + i * by + n / 64 * (i % 7)) % 101) - 50.0).collect()
+        (0..128).map(|i| f32::from((n % 64 * 31 + i * by + n / 64 * (i % 7)) % 101) - 50.0).collect()
     };
     let open = || {
-        let store = MemoryStore::new(10_000).with_dimension(64).unwrap().with_index(IndexMode::Ivf).unwrap();
+        let store = MemoryStore::new(10_000).with_dimension(128).unwrap().with_index(IndexMode::Ivf).unwrap();
         let options = WalOptions { fsync: FsyncMode::None, ..WalOptions::default() };
         store.with_log(Arc::new(disk.clone()), options).unwrap()
     };
@@ -100,7 +100,7 @@ fn the_index_of_the_new_vectors_takes_the_place_of_the_old_one_in_its_file() {
         drop(store.store(Episode { embedding, ..Episode::text(n.to_string(), "it") }).unwrap());
     }
     await_lists(&store);
-    let mut staging = store.begin_staging(64).unwrap();
+    let mut staging = store.begin_staging(128).unwrap();
     for n in 0..9_000 {
         stage(&store, &mut staging, &n.to_string(), vector(n, 19)).unwrap();
     }
@@ -111,4 +111,26 @@ fn the_index_of_the_new_vectors_takes_the_place_of_the_old_one_in_its_file() {
     let store = open();
     assert!(store.status().index.lists > 0, "it is not made anew");
     assert_eq!(store.status().unembedded, 0);
+}
+
+#[test]
+fn vectors_of_nobody_make_room_for_those_of_the_first_model() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let given = |store: &MemoryStore| {
+        let embedding = Some(vec![1.0, 0.0, 0.0, 0.0].into());
+        store.store(Episode { embedding, ..Episode::text("a", "it") }).unwrap();
+    };
+    given(&store);
+    for model_and_vector in [("new", vec![0.0, 1.0, 0.0, 0.0]), ("new", vec![0.0, 0.0, 1.0, 0.0])] {
+        let (name, vector) = model_and_vector;
+        let mut staging = store.begin_staging(4).unwrap();
+        stage(&store, &mut staging, "a", vector.clone()).unwrap();
+        store.change_model(staging, model(name)).unwrap();
+        let (_, embedding) = store.get_with_embedding("a").unwrap();
+        assert_eq!(embedding, Some(Embedding::from(vector)));
+        let live = everything(&store);
+
+        assert_eq!(live.len(), 1);
+    }
 }
