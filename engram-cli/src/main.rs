@@ -5,7 +5,8 @@
 //!
 //! - [`args`] is what was typed, [`settings`] what else has a say in it, [`config`] what will run, [`exit`] how it ends;
 //! - [`start`] wires `engram start` together, [`boot`] opens the store for it, [`signals`] and [`logging`] are its
-//!   ears and its voice, [`supervisor`] whom it tells that it is there, [`files`] and [`memory`] the room it has, [`count`] its grammar;
+//!   ears and its voice, [`supervisor`] whom it tells that it is there, [`files`] and [`memory`] the room it has, [`system`]
+//!   what it runs on, [`count`] its grammar;
 //! - [`embed`] makes embeddings, where the server was given a model;
 //! - [`service`] is the store without its blocking: what every way in (HTTP now) calls;
 //! - [`server`] is HTTP: the accept loop, the routes, the problems;
@@ -43,6 +44,7 @@ mod shell;
 mod signals;
 mod start;
 mod supervisor;
+mod system;
 
 use std::{env, process::ExitCode};
 

@@ -82,8 +82,12 @@ const TRANSFER_TIME_MAX: Duration = Duration::from_mins(31);
 
 /// The answer, which must be a success.
 fn ask(server: &ServerArgs, call: &Call) -> Result<Value, Failure> {
-    let client = server.client(ANSWER_TIME_MAX)?;
-    let reply = client.call(call).map_err(|no_reply| unreachable(&client, &call.method, &no_reply))?;
+    answer(&server.client(ANSWER_TIME_MAX)?, call)
+}
+
+/// The same of a client that asks more than once.
+pub(crate) fn answer(client: &Client, call: &Call) -> Result<Value, Failure> {
+    let reply = client.call(call).map_err(|no_reply| unreachable(client, &call.method, &no_reply))?;
     if reply.is_success() { Ok(reply.body) } else { Err(refused(&reply)) }
 }
 
@@ -114,7 +118,7 @@ impl SpaceArgs {
     }
 }
 
-pub(crate) fn unreachable(client: &Client, method: &Method, no_reply: &NoReply) -> Failure {
+fn unreachable(client: &Client, method: &Method, no_reply: &NoReply) -> Failure {
     let failure =
         Failure::new(Exit::CannotListen, format!("no answer from {}: {}", client.url(), no_reply.reason()));
     match no_reply {
@@ -130,7 +134,7 @@ pub(crate) fn unreachable(client: &Client, method: &Method, no_reply: &NoReply) 
     }
 }
 
-pub(crate) fn refused(reply: &Reply) -> Failure {
+fn refused(reply: &Reply) -> Failure {
     let detail = reply.field("detail");
     let detail = detail.map_or_else(
         || format!("the server answered {}, as no Engram server does: is it one?", reply.status),

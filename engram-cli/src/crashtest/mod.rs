@@ -96,7 +96,7 @@ fn empty_report(args: &CrashtestArgs, seed: u64, directory: &Directory) -> Repor
     Report {
         version: env!("CARGO_PKG_VERSION"),
         machine: machine::describe(),
-        kernel: machine::kernel(),
+        kernel: crate::system::kernel(),
         cpus: machine::cpus(),
         file_system: machine::file_system(directory.path()),
         fsync: args.fsync.to_string(),

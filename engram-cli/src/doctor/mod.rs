@@ -23,6 +23,7 @@ use crate::{
     config::StartConfig,
     count::count,
     exit::{Exit, Failure},
+    system::kernel,
 };
 
 const EXAMPLES: &str = "\
@@ -65,9 +66,8 @@ pub(crate) fn run(args: DoctorArgs) -> Result<(), Failure> {
 }
 
 fn version() -> Finding {
-    let system = rustix::system::uname();
-    let system = format!("{} {}", system.sysname().to_string_lossy(), system.release().to_string_lossy());
-    Finding::ok("version", format!("engram {} on {system}, {}", env!("CARGO_PKG_VERSION"), env::consts::ARCH))
+    let (version, system) = (env!("CARGO_PKG_VERSION"), kernel());
+    Finding::ok("version", format!("engram {version} on {system}, {}", env::consts::ARCH))
 }
 
 fn examine(config: &StartConfig) -> Vec<Finding> {

@@ -14,6 +14,7 @@ use super::finding::Finding;
 use crate::{
     config::StartConfig,
     operator::{holder as holder_of, output::size},
+    system::FileSystem,
 };
 
 /// With less than this a disk is soon full.
@@ -45,14 +46,14 @@ pub(super) fn directory(config: &StartConfig) -> Vec<Finding> {
         return vec![Finding::failed("directory", found, mend)];
     }
     let is_new = existing != *wanted;
-    let mount = Mount::of(&existing);
-    let on = mount.as_ref().map_or_else(String::new, |mount| format!(", on {}", mount.kind));
+    let file_system = FileSystem::of(&existing);
+    let on = file_system.as_ref().map_or_else(String::new, |it| format!(", on {}", it.kind));
     let found = if is_new {
         format!("{} will be made by the first start{on}", wanted.display())
     } else {
         format!("{}{on}", wanted.display())
     };
-    let mut findings = vec![match mount.as_ref().and_then(Mount::trouble) {
+    let mut findings = vec![match file_system.as_ref().and_then(|it| trouble(&it.kind)) {
         None => Finding::ok("directory", found),
         Some((trouble, mend)) => Finding::warning("directory", format!("{found}: {trouble}"), mend),
     }];
@@ -166,46 +167,21 @@ fn space(directory: &Path) -> Finding {
     Finding::ok("space", found)
 }
 
-/// A mounted file system.
-#[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    kind: String,
-}
-
-impl Mount {
-    /// The one that this path is in; nothing where the system does not tell.
-    fn of(path: &Path) -> Option<Self> {
-        let path = path.canonicalize().ok()?;
-        Self::find(&fs::read_to_string("/proc/self/mountinfo").ok()?, &path)
-    }
-
-    fn find(table: &str, path: &Path) -> Option<Self> {
-        let mounts = table.lines().filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let point = before.split(' ').nth(4)?.replace("\\040", " ");
-            let kind = after.split(' ').next()?.to_owned();
-            path.starts_with(&point).then_some((point.len(), kind))
-        });
-        // Of those at one place the last hides the others.
-        mounts.max_by_key(|(len, _)| *len).map(|(_, kind)| Self { kind })
-    }
-
-    /// What is wrong with it, and what to do.
-    fn trouble(&self) -> Option<(&'static str, &'static str)> {
-        match &*self.kind {
-            "tmpfs" | "ramfs" => {
-                Some(("it is in memory, and gone with the machine's power", "choose a --data-dir on a disk"))
-            }
-            "overlay" | "aufs" => Some((
-                "it is in a container's own layer, and gone with the container",
-                "mount a volume there, and let --data-dir be in it",
-            )),
-            "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "ceph" | "glusterfs" => Some((
-                "it is on another machine: locks and syncs are as good as that one and the way to it",
-                "choose a --data-dir on a disk of this machine",
-            )),
-            _ => None,
+/// What is wrong with a file system of this kind, and what to do.
+fn trouble(kind: &str) -> Option<(&'static str, &'static str)> {
+    match kind {
+        "tmpfs" | "ramfs" => {
+            Some(("it is in memory, and gone with the machine's power", "choose a --data-dir on a disk"))
         }
+        "overlay" | "aufs" => Some((
+            "it is in a container's own layer, and gone with the container",
+            "mount a volume there, and let --data-dir be in it",
+        )),
+        "nfs" | "nfs4" | "cifs" | "smb3" | "9p" | "ceph" | "glusterfs" => Some((
+            "it is on another machine: locks and syncs are as good as that one and the way to it",
+            "choose a --data-dir on a disk of this machine",
+        )),
+        _ => None,
     }
 }
 
@@ -235,17 +211,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mount_of_a_path_is_the_nearest_and_the_last() {
-        let table = "\
-22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-30 22 0:5 / /data rw - tmpfs tmpfs rw
-31 22 0:5 / /data rw - xfs /dev/vdb rw
-32 22 0:6 / /with\\040space rw shared:1 - nfs4 host:/x rw
-";
-        let kind = |path: &str| Mount::find(table, Path::new(path)).unwrap().kind;
-        assert_eq!([kind("/data/x"), kind("/database"), kind("/with space/y")], ["xfs", "ext4", "nfs4"]);
-        assert!(Mount { kind: "nfs4".to_owned() }.trouble().is_some());
-        assert!(Mount { kind: "ext4".to_owned() }.trouble().is_none());
+    fn a_file_system_that_keeps_nothing_here_is_warned_of() {
+        assert!(trouble("nfs4").is_some());
+        assert!(trouble("ext4").is_none());
     }
 
     #[test]

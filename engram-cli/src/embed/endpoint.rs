@@ -131,7 +131,10 @@ fn of_status(response: &mut Response<Body>, key: Option<&str>) -> EmbedError {
     // What cannot be read of an error is not shown.
     let body = response.body_mut().with_config().limit(ERROR_BYTES_MAX).read_to_vec().unwrap_or_default();
     // Before it is cut short: a part of the key would not be found any more.
-    let body = key.map_or_else(|| body.clone(), |key| hide(&body, key));
+    let body = match key {
+        Some(key) => hide(&body, key),
+        None => body,
+    };
     let message = format!("{status}: {}", reason(&body));
     match status.as_u16() {
         400 | 413 | 422 => EmbedError::refused(message),

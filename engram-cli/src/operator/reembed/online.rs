@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{super::output::Output, bar};
 use crate::{
-    ask::{number, refused, text, unreachable},
+    ask::{answer, number, text},
     client::{Call, Client},
     count::count,
     embed::{EmbedArgs, EmbedConfig},
@@ -30,7 +30,7 @@ const PATH: &str = "/v1/reembed";
 pub(super) fn run(client: &Client, embed: &EmbedArgs, detach: bool, json: bool) -> Result<(), Failure> {
     let body = body(client, embed)?;
     let interrupted = interrupted()?;
-    let mut status = ask(client, &Call::new(Method::POST, PATH).body(body))?;
+    let mut status = answer(client, &Call::new(Method::POST, PATH).body(body))?;
     if !detach {
         status = follow(client, status, &interrupted)?;
     }
@@ -47,7 +47,7 @@ pub(super) fn run(client: &Client, embed: &EmbedArgs, detach: bool, json: bool) 
 
 /// Has the server cancel what it does.
 pub(super) fn cancel(client: &Client, json: bool) -> Result<(), Failure> {
-    let status = ask(client, &Call::new(Method::DELETE, PATH))?;
+    let status = answer(client, &Call::new(Method::DELETE, PATH))?;
     if json {
         print(&status, json)?;
     }
@@ -63,11 +63,6 @@ pub(super) fn cancel(client: &Client, json: bool) -> Result<(), Failure> {
         }
         _ => Err(Failure::new(Exit::Failure, "there is nothing to cancel")),
     }
-}
-
-fn ask(client: &Client, call: &Call) -> Result<Value, Failure> {
-    let reply = client.call(call).map_err(|no_reply| unreachable(client, &call.method, &no_reply))?;
-    if reply.is_success() { Ok(reply.body) } else { Err(refused(&reply)) }
 }
 
 /// The flags as the server takes them.
@@ -119,7 +114,7 @@ fn follow(client: &Client, mut status: Value, interrupted: &Receiver<()>) -> Res
                     .help(format!("`engram reembed --server {} --cancel` cancels it", client.url())));
             }
         }
-        status = ask(client, &Call::get(PATH))?;
+        status = answer(client, &Call::get(PATH))?;
     }
     bar.finish_and_clear();
     Ok(status)
