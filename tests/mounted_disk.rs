@@ -198,24 +198,76 @@ fn a_snapshot_for_which_there_is_no_room_is_refused_and_loses_nothing() {
     assert_eq!(server.all_memories().len(), 44);
 }
 
-/// Rounds in which each defect has to show.
-#[cfg(feature = "planted-defects")]
-const ROUNDS_TO_FIND: u64 = 200;
+/// Cuts the power at each operation of the second start of a log in turn, as often as `sweeps` says. What the first start
+/// that lost something or was refused said, and how many cuts were made.
+fn cut_each_operation_of_a_start(
+    disk: &MountedDisk,
+    directory: &Path,
+    sweeps: u64,
+    defect: Option<&str>,
+) -> (Option<String>, u64) {
+    let mut cuts = 0;
+    for sweep in 0..sweeps {
+        for operation in 0.. {
+            // A log of its own: each start adds a segment, and operations for the next one.
+            let data_dir = directory.join(format!("{sweep}-{operation}"));
+            let start = || {
+                let mut command = server::command(&data_dir, &[]);
+                command.envs(defect.map(|defect| ("ENGRAM_PLANTED_DEFECT", defect)));
+                Server::try_until_ready(command)
+            };
+            let server = start().unwrap_or_else(|(status, log)| panic!("{status}: {log}"));
+            server.post("/v1/memories", &json!({"content": "acknowledged"})).expect(201);
+            server.kill();
+
+            disk.tree().power_off_after(operation);
+            let is_over = start().map(Server::kill).is_ok();
+            disk.tree().cut();
+            cuts += 1;
+            let lost = match start() {
+                Err((status, log)) => Some(format!("{status}: {log}")),
+                Ok(server) if server.all_memories().len() == 1 => None,
+                Ok(_) => Some("the memory is gone".to_owned()),
+            };
+            if lost.is_some() {
+                return (lost, cuts);
+            }
+            if is_over {
+                break;
+            }
+        }
+    }
+    (None, cuts)
+}
+
+#[test]
+fn the_power_may_go_at_each_operation_of_a_start() {
+    let (disk, directory) = match mount(seed()) {
+        Ok(mounted) => mounted,
+        Err(reason) => return skip::because(&reason),
+    };
+    let (lost, cuts) = cut_each_operation_of_a_start(&disk, directory.path(), 2, None);
+    assert_eq!(lost, None);
+    println!("{cuts} cuts, 0 lost");
+    assert!(cuts > 20, "{cuts} cuts: a start has more operations");
+}
 
 /// Those that a cut of the power shows, and in how many cuts.
 #[cfg(feature = "planted-defects")]
 #[test]
 fn each_planted_defect_is_found_on_the_mounted_disk() {
+    /// Rounds in which each defect has to show.
+    const ROUNDS: &str = "200";
     let seed = seed();
     let mut missed = Vec::new();
-    for defect in ["NoFsync", "AckBeforeWrite", "NoDirectorySync", "NamedBeforeSynced", "TailNotSynced"] {
+    for defect in ["NoFsync", "AckBeforeWrite", "NoDirectorySync", "TailNotSynced"] {
         let (disk, directory) = match mount(seed) {
             Ok(mounted) => mounted,
             Err(reason) => return skip::because(&reason),
         };
         let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
         command.arg("crashtest").arg(directory.path().join("test")).env("ENGRAM_PLANTED_DEFECT", defect);
-        command.args(["--rounds", &ROUNDS_TO_FIND.to_string(), "--seed", &seed.to_string()]);
+        command.args(["--rounds", ROUNDS, "--seed", &seed.to_string()]);
         command.args(["--power-cut-command", &disk.cut_command()]);
         match command.output().unwrap().status.code() {
             Some(65) => println!("{defect:>20}: found in {} cuts", disk.cuts()),
@@ -223,4 +275,17 @@ fn each_planted_defect_is_found_on_the_mounted_disk() {
         }
     }
     assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// Its window is one operation of a start, which a kill at a random moment seldom meets.
+#[cfg(feature = "planted-defects")]
+#[test]
+fn a_planted_name_before_its_bytes_is_found_by_a_cut_at_each_operation() {
+    let (disk, directory) = match mount(seed()) {
+        Ok(mounted) => mounted,
+        Err(reason) => return skip::because(&reason),
+    };
+    let defect = Some("NamedBeforeSynced");
+    let (lost, cuts) = cut_each_operation_of_a_start(&disk, directory.path(), 20, defect);
+    println!("   NamedBeforeSynced: found in {cuts} cuts: {}", lost.expect("not found"));
 }
