@@ -113,17 +113,18 @@ impl LogAudit {
     ) -> Result<Change, StoreError> {
         let unreadable = |reason| StoreError::Record { lsn, reason };
         let decoded = payload::decode(entry_type, payload).map_err(unreadable)?;
-        self.config = self.config.take().or_else(|| Config::of_first(&decoded));
+        let config = match &self.config {
+            None => Config::of_first(&decoded),
+            Some(config) => config.lost_before(&decoded),
+        };
+        self.config = config.or(self.config.take());
         match decoded {
             Record::Store(mut record) => {
                 // Only a vector is held against it, and the first of them says what it is.
-                if let Some(config) = &self.config {
-                    record.vector.take_if(|vector| config.is_former_form_of(vector));
-                }
                 let unknown =
-                    Config { dimension: 0, precision: Precision::default(), model: None, former: None };
+                    Config { dimension: 0, precision: Precision::default(), model: None, generation: 0 };
                 let (when, confidence) =
-                    state::check(lsn, &record, self.config.as_ref().unwrap_or(&unknown))?;
+                    state::check(lsn, &mut record, self.config.as_ref().unwrap_or(&unknown))?;
                 self.change(&record.space, &record.id, record.terms.expected, Some(lsn));
                 Ok(Change::Stored {
                     id: record.id,
@@ -131,7 +132,7 @@ impl LogAudit {
                     content: record.content,
                     confidence,
                     metadata: record.metadata,
-                    dimension: record.vector.map(|vector| vector.dimension()),
+                    dimension: record.vector.map(|logged| logged.vector.dimension()),
                 })
             }
             Record::Forget(ForgetRecord { space, id, terms }) => {
@@ -143,7 +144,10 @@ impl LogAudit {
                 self.config = Some(config);
                 Ok(Change::Configured { dimension, precision, model })
             }
-            Record::Embed(EmbedRecord { id, of, .. }) => Ok(Change::Embedded { id, of }),
+            Record::Embed(EmbedRecord { id, of, vector, .. }) => {
+                self.config.as_ref().map_or(Ok(true), |config| vector.is_of(config)).map_err(unreadable)?;
+                Ok(Change::Embedded { id, of })
+            }
             Record::Space(SpaceRecord { space, capacity }) => {
                 self.live.entry(space.clone()).or_default();
                 Ok(Change::SpaceConfigured { space, capacity })

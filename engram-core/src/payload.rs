@@ -8,6 +8,7 @@
 
 mod v1;
 mod v2;
+mod v3;
 mod vector;
 
 use bincode::Options as _;
@@ -24,6 +25,9 @@ const VERSION_1: u8 = 1;
 
 /// What knows conditions, requests, ends of life and models, too.
 const VERSION_2: u8 = 2;
+
+/// What knows that the model may change.
+const VERSION_3: u8 = 3;
 
 /// A record of the log, decoded.
 #[derive(Debug, PartialEq)]
@@ -46,7 +50,7 @@ pub(crate) struct StoreRecord {
     pub(crate) content: String,
     pub(crate) confidence: f32,
     pub(crate) metadata: Metadata,
-    pub(crate) vector: Option<StoredVector>,
+    pub(crate) vector: Option<LoggedVector>,
     /// When it ends by itself, in microseconds since 1970.
     pub(crate) expires_us: Option<i64>,
     pub(crate) terms: Terms,
@@ -94,7 +98,7 @@ pub(crate) struct EmbedRecord {
     pub(crate) space: String,
     pub(crate) id: String,
     pub(crate) of: Lsn,
-    pub(crate) vector: StoredVector,
+    pub(crate) vector: LoggedVector,
 }
 
 /// What a request was answered.
@@ -115,31 +119,63 @@ pub(crate) struct Config {
     pub(crate) precision: Precision,
     /// What the embeddings are from, once that was said.
     pub(crate) model: Option<ModelIdentity>,
-    /// The form before this one, if there was another. What was on its way when the form changed has it.
-    pub(crate) former: Option<(usize, Precision)>,
+    /// How many other models, or forms, there were before.
+    pub(crate) generation: u32,
+}
+
+/// A vector, and which generation of the store it is of: it means nothing to another one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LoggedVector {
+    pub(crate) generation: u32,
+    pub(crate) vector: StoredVector,
+}
+
+impl LoggedVector {
+    /// Whether a store that is as `config` says can use it. One that was on its way when the model changed is of a
+    /// generation before, and of no use any more.
+    ///
+    /// # Errors
+    /// What was expected, and what came, for one that the store cannot have.
+    pub(crate) fn is_of(&self, config: &Config) -> Result<bool, PayloadError> {
+        let (generation, expected) = (self.generation, config.generation);
+        if generation > expected {
+            return Err(format!("expected a vector of generation {expected}, got one of {generation}"));
+        }
+        if generation == expected {
+            self.vector.check(config.dimension, config.precision).map_err(|e| e.to_string())?;
+        }
+        Ok(generation == expected)
+    }
+}
+
+impl Record {
+    fn vector(&self) -> Option<&LoggedVector> {
+        match self {
+            Self::Store(StoreRecord { vector, .. }) => vector.as_ref(),
+            Self::Embed(EmbedRecord { vector, .. }) => Some(vector),
+            _ => None,
+        }
+    }
 }
 
 impl Config {
     /// How a store was made, where the first record of its log says so; should that one be lost, the first vector does.
     pub(crate) fn of_first(record: &Record) -> Option<Self> {
-        let of_vector = |vector: &StoredVector| Self {
-            dimension: vector.dimension(),
-            precision: vector.precision(),
-            model: None,
-            former: None,
-        };
         match record {
             Record::Config(config) => Some(config.clone()),
-            Record::Store(StoreRecord { vector: Some(vector), .. })
-            | Record::Embed(EmbedRecord { vector, .. }) => Some(of_vector(vector)),
-            _ => None,
+            _ => record.vector().map(Self::of_vector),
         }
     }
 
-    /// Whether a vector is of the form before this one, and of no use any more.
-    pub(crate) fn is_former_form_of(&self, vector: &StoredVector) -> bool {
-        let form = (vector.dimension(), vector.precision());
-        self.former == Some(form) && (self.dimension, self.precision) != form
+    /// How the store is at a record of a generation that has not begun: the record of the change is lost. From what
+    /// model its vectors are went with it.
+    pub(crate) fn lost_before(&self, record: &Record) -> Option<Self> {
+        record.vector().filter(|vector| vector.generation > self.generation).map(Self::of_vector)
+    }
+
+    fn of_vector(LoggedVector { generation, vector }: &LoggedVector) -> Self {
+        let (dimension, precision) = (vector.dimension(), vector.precision());
+        Self { dimension, precision, model: None, generation: *generation }
     }
 
     /// Whether vectors of the other fit in.
@@ -188,14 +224,12 @@ pub(crate) fn encode(record: Record) -> Result<WalEntry, PayloadError> {
             };
             (WalEntryType::MemoryForget, payload)
         }
-        Record::Config(Config { dimension, precision, model, former }) => {
-            let config = v1::Config::of(dimension, precision)?;
-            let payload = if (&model, former) == (&None, None) {
-                versioned(VERSION_1, &config)?
-            } else {
-                let former = former.map(|(dimension, precision)| v1::Config::of(dimension, precision));
-                let (model, former) = (model.map(Into::into), former.transpose()?);
-                versioned(VERSION_2, &v2::Config { form: config, model, former })?
+        Record::Config(Config { dimension, precision, model, generation }) => {
+            let form = v1::Config::of(dimension, precision)?;
+            let payload = match (model.map(Into::into), generation) {
+                (None, 0) => versioned(VERSION_1, &form)?,
+                (model, 0) => versioned(VERSION_2, &v2::Config { form, model, former: None })?,
+                (model, _) => versioned(VERSION_3, &v3::Config { form, model, generation })?,
             };
             (WalEntryType::StoreConfig, payload)
         }
@@ -244,13 +278,19 @@ pub(crate) fn decode(entry_type: WalEntryType, payload: &[u8]) -> Result<Record,
         }
         (WalEntryType::StoreConfig, VERSION_1) => {
             let (dimension, precision) = read::<v1::Config>(rest)?.form()?;
-            Ok(Record::Config(Config { dimension, precision, model: None, former: None }))
+            Ok(Record::Config(Config { dimension, precision, model: None, generation: 0 }))
         }
         (WalEntryType::StoreConfig, VERSION_2) => {
             let v2::Config { form, model, former } = read(rest)?;
             let (dimension, precision) = form.form()?;
-            let (model, former) = (model.map(Into::into), former.map(v1::Config::form).transpose()?);
-            Ok(Record::Config(Config { dimension, precision, model, former }))
+            // Its vectors do not say of which generation they are: they are made anew.
+            let generation = former.map_or(0, |_| 1);
+            Ok(Record::Config(Config { dimension, precision, model: model.map(Into::into), generation }))
+        }
+        (WalEntryType::StoreConfig, VERSION_3) => {
+            let v3::Config { form, model, generation } = read(rest)?;
+            let (dimension, precision) = form.form()?;
+            Ok(Record::Config(Config { dimension, precision, model: model.map(Into::into), generation }))
         }
         (WalEntryType::SpaceConfig, VERSION_2) => {
             let v2::Space { space, capacity } = read(rest)?;
@@ -274,7 +314,7 @@ pub(crate) fn decode(entry_type: WalEntryType, payload: &[u8]) -> Result<Record,
         (WalEntryType::Gap | WalEntryType::Seal, _) => {
             Err(format!("expected a record of a store, got {entry_type:?}"))
         }
-        (_, version) => Err(format!("expected payload version {VERSION_1} or {VERSION_2}, got {version}")),
+        (_, version) => Err(format!("expected payload version {VERSION_1} to {VERSION_3}, got {version}")),
     }
 }
 

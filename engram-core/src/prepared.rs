@@ -7,9 +7,10 @@ use engram_storage::{Lsn, WalEntryType};
 
 use crate::{
     Memory, StoreError,
-    payload::{self, Config, EmbedRecord, ForgetRecord, ReceiptRecord, Record, SpaceRecord, Terms},
+    payload::{
+        self, Config, EmbedRecord, ForgetRecord, LoggedVector, ReceiptRecord, Record, SpaceRecord, Terms,
+    },
     state::check,
-    vector::StoredVector,
     words::Tokens,
 };
 
@@ -18,7 +19,7 @@ pub(crate) enum Prepared {
     Store {
         space: String,
         memory: Arc<Memory>,
-        vector: Option<StoredVector>,
+        vector: Option<LoggedVector>,
         words: Tokens,
         terms: Terms,
     },
@@ -30,28 +31,39 @@ pub(crate) enum Prepared {
         space: String,
     },
     Config(Config),
-    /// A vector of a form that the store had before.
+    /// A vector of a generation before.
     Former,
 }
 
 impl Prepared {
-    /// Makes use of the memory of what was applied.
+    /// Of a record as the log has it.
     ///
     /// # Errors
-    /// [`StoreError::Record`] for a record that only another build can read, or that is of a store of another form than
-    /// it has at this place of the log.
+    /// [`StoreError::Record`] for one that only another build can read; and as [`of_record`](Self::of_record).
     pub(crate) fn of(
         lsn: Lsn,
         entry_type: WalEntryType,
         payload: &[u8],
         config: &Config,
+    ) -> Result<Self, StoreError> {
+        let record = payload::decode(entry_type, payload);
+        Self::of_record(lsn, record.map_err(|reason| StoreError::Record { lsn, reason })?, config, None)
+    }
+
+    /// Makes use of the memory of what was applied.
+    ///
+    /// # Errors
+    /// [`StoreError::Record`] for a record of a store of another form than it has at this place of the log.
+    pub(crate) fn of_record(
+        lsn: Lsn,
+        record: Record,
+        config: &Config,
         applied: Option<Self>,
     ) -> Result<Self, StoreError> {
         let unreadable = |reason| StoreError::Record { lsn, reason };
-        Ok(match payload::decode(entry_type, payload).map_err(unreadable)? {
+        Ok(match record {
             Record::Store(mut record) => {
-                record.vector.take_if(|vector| config.is_former_form_of(vector));
-                let (when, confidence) = check(lsn, &record, config)?;
+                let (when, confidence) = check(lsn, &mut record, config)?;
                 let used =
                     if let Some(Self::Store { words, .. }) = applied { words } else { Tokens::default() };
                 let words = Tokens::of_in(&record.content, used);
@@ -70,12 +82,8 @@ impl Prepared {
             }
             Record::Forget(record) => Self::Forget(record),
             Record::Embed(record) => {
-                if config.is_former_form_of(&record.vector) {
-                    return Ok(Self::Former);
-                }
-                let checked = record.vector.check(config.dimension, config.precision);
-                checked.map_err(|e| unreadable(e.to_string()))?;
-                Self::Embed(record)
+                let is_of_now = record.vector.is_of(config).map_err(unreadable)?;
+                if is_of_now { Self::Embed(record) } else { Self::Former }
             }
             Record::Receipt(record) => Self::Receipt(record),
             Record::Space(record) => Self::Space(record),

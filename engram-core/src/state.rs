@@ -38,7 +38,7 @@ use crate::{
     applied::Applied,
     footprint,
     index::IndexSettings,
-    payload::{Config, StoreRecord},
+    payload::{Config, LoggedVector, StoreRecord},
     vector::{Checkpoints, StoredVector},
 };
 
@@ -211,12 +211,19 @@ impl State {
     }
 
     /// A memory and its vector, of the same version.
-    pub(crate) fn get_with_vector(&self, space: &SpaceState, id: &str) -> Option<space::WithVector> {
-        space.read_with_vector(id).unwrap_or_else(|space::Halfway| {
+    pub(crate) fn get_with_vector(
+        &self,
+        space: &SpaceState,
+        id: &str,
+    ) -> Option<(Arc<Memory>, Option<LoggedVector>)> {
+        // First, so that one that was put in since is taken for one of before at worst, and embedded again.
+        let generation = self.config_ref().generation;
+        let found = space.read_with_vector(id).unwrap_or_else(|space::Halfway| {
             // While this is held no change is between the two.
             let _applying = self.applying();
             space.read_with_vector(id).unwrap_or(None)
-        })
+        });
+        found.map(|(memory, vector)| (memory, vector.map(|vector| LoggedVector { generation, vector })))
     }
 
     fn applying(&self) -> MutexGuard<'_, Option<Capture>> {
@@ -241,9 +248,12 @@ impl State {
     }
 
     /// The vector of an embedding, as the store would hold it.
-    pub(crate) fn vector(&self, embedding: &Embedding) -> Result<StoredVector, StoreError> {
-        let config = self.config_ref();
-        Ok(StoredVector::from_embedding(embedding, config.dimension, config.precision)?)
+    pub(crate) fn vector(&self, embedding: &Embedding) -> Result<LoggedVector, StoreError> {
+        let Config { dimension, precision, generation, .. } = *self.config_ref();
+        Ok(LoggedVector {
+            generation,
+            vector: StoredVector::from_embedding(embedding, dimension, precision)?,
+        })
     }
 
     /// Waits until readers see this change, and says whether they do.

@@ -122,7 +122,7 @@ impl MemoryStore {
             dimension: DIMENSION_DEFAULT,
             precision: Precision::default(),
             model: None,
-            former: None,
+            generation: 0,
         };
         Self {
             automatic: None,

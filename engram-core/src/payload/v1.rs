@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    PayloadError, StoreRecord, Terms,
+    LoggedVector, PayloadError, StoreRecord, Terms,
     vector::{VECTOR_F32, VECTOR_INT8},
 };
-use crate::{MetaValue, Precision, embedding::check_dimension, vector::StoredVector};
+use crate::{MetaValue, Precision, embedding::check_dimension};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Store {
@@ -39,7 +39,7 @@ pub(super) struct Config {
 }
 
 impl Store {
-    pub(super) fn into_record(self, vector: Option<StoredVector>) -> StoreRecord {
+    pub(super) fn into_record(self, vector: Option<LoggedVector>) -> StoreRecord {
         let Self { space, id, when_us, content, confidence, metadata } = self;
         let metadata = metadata.into_iter().map(|(key, value)| (key, value.into())).collect();
         let (expires_us, terms) = (None, Terms::default());

@@ -3,8 +3,8 @@
 use engram_storage::Lsn;
 use serde::{Deserialize, Serialize};
 
-use super::{StoreRecord, v1};
-use crate::{ModelIdentity, vector::StoredVector};
+use super::{LoggedVector, StoreRecord, v1};
+use crate::ModelIdentity;
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Store {
@@ -36,6 +36,7 @@ pub(super) struct Request {
 pub(super) struct Config {
     pub(super) form: v1::Config,
     pub(super) model: Option<Model>,
+    /// The form before this one.
     pub(super) former: Option<v1::Config>,
 }
 
@@ -74,7 +75,7 @@ pub(super) struct Receipt {
 }
 
 impl Store {
-    pub(super) fn into_record(self, vector: Option<StoredVector>) -> StoreRecord {
+    pub(super) fn into_record(self, vector: Option<LoggedVector>) -> StoreRecord {
         let Self { episode, expires_us, terms } = self;
         StoreRecord { expires_us, terms: terms.into(), ..episode.into_record(vector) }
     }

@@ -31,7 +31,7 @@ impl State {
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<Outcome, StoreError> {
-        let mut prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref(), None)?;
+        let mut prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref())?;
         self.apply_prepared(lsn, &mut prepared)
     }
 
@@ -43,8 +43,12 @@ impl State {
     /// Applies a memory of a damaged log that was not applied in its turn, if that is for want of what is lost. Says whether
     /// it was.
     pub(crate) fn apply_after_loss(&self, lsn: Lsn, prepared: &mut Prepared) -> bool {
-        let Prepared::Store { space, memory, terms, .. } = prepared else { return false };
+        let Prepared::Store { space, memory, vector, terms, .. } = prepared else { return false };
         let mut applying = self.applying();
+        // The model may have changed since.
+        if vector.take_if(|vector| vector.generation != self.config_ref().generation).is_some() {
+            Arc::make_mut(memory).has_embedding = false;
+        }
         if self.space(space).is_none() {
             self.apply_space(lsn, &SpaceRecord { space: space.clone(), capacity: None });
         }
@@ -64,7 +68,7 @@ impl State {
     ) -> Result<(Lsn, Outcome), StoreError> {
         let mut applying = self.applying();
         let lsn = self.applied_lsn().next();
-        let mut prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref(), None)?;
+        let mut prepared = Prepared::of(lsn, entry_type, payload, &self.config_ref())?;
         self.volatile_from.fetch_min(lsn.get(), SeqCst);
         Ok((lsn, self.apply_next(&mut applying, lsn, &mut prepared)?))
     }
@@ -78,11 +82,12 @@ impl State {
     ) -> Result<Outcome, StoreError> {
         let outcome = match prepared {
             Prepared::Store { space, memory, vector, words, terms } => {
-                self.apply_store(capture, space, memory, (vector.as_ref(), words), terms)
+                let vector = vector.as_ref().map(|logged| &logged.vector);
+                self.apply_store(capture, space, memory, (vector, words), terms)
             }
             Prepared::Forget(record) => self.apply_forget(capture, lsn, record),
             Prepared::Embed(record) => Ok(self.space(&record.space).map_or(Outcome::Unchanged, |space| {
-                let Some(memory) = space.apply_embed(record.of, &record.id, &record.vector) else {
+                let Some(memory) = space.apply_embed(record.of, &record.id, &record.vector.vector) else {
                     return Outcome::Unchanged;
                 };
                 self.tell(lsn, &space, FeedEvent::Embedded(Arc::clone(&memory.id)));
@@ -186,13 +191,11 @@ impl State {
     /// Embeddings of another form, or of another model, take the place of all there are.
     fn apply_config(&self, config: Config) -> Outcome {
         let before = self.config();
-        let is_other_model = before.model.is_some() && before.model != config.model;
-        // A note of the model keeps what there is; a change, which says what was before, never does.
-        let is_change = config.former.is_some();
-        if before == config && !is_change {
+        if before == config {
             return Outcome::Unchanged;
         }
-        if is_change || is_other_model || !before.has_form_of(&config) {
+        // A note of the model keeps what there is; a change begins a generation.
+        if before.generation != config.generation || !before.has_form_of(&config) {
             self.set_form(&config);
             let staged = std::mem::take(&mut *self.staged());
             if !staged.is_empty() {
@@ -255,15 +258,16 @@ pub(crate) fn check_expected(
     Err(StoreError::VersionMismatch { id: id.to_owned(), expected, actual })
 }
 
-/// Whether a memory of the log can be in a store of this form; its time and its confidence.
+/// Whether a memory of the log can be in a store as it is at its place; its time and its confidence. A vector of a
+/// generation before is taken from it.
 pub(crate) fn check(
     lsn: Lsn,
-    record: &StoreRecord,
+    record: &mut StoreRecord,
     config: &Config,
 ) -> Result<(DateTime<Utc>, Confidence), StoreError> {
     let unreadable = |reason: String| StoreError::Record { lsn, reason };
-    if let Some(vector) = &record.vector {
-        vector.check(config.dimension, config.precision).map_err(|e| unreadable(e.to_string()))?;
+    if let Some(vector) = record.vector.take() {
+        record.vector = vector.is_of(config).map_err(unreadable)?.then_some(vector);
     }
     let time = |us: i64| {
         DateTime::from_timestamp_micros(us).ok_or_else(|| unreadable(format!("a time of {us} µs since 1970")))

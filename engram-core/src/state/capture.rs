@@ -11,7 +11,7 @@ use engram_storage::{Lsn, WalEntry};
 use super::{Answered, SpaceState, State};
 use crate::{
     Cursor, Memory, Outcome, StoreError,
-    payload::{self, ReceiptRecord, Record, SpaceRecord, StoreRecord, Terms},
+    payload::{self, LoggedVector, ReceiptRecord, Record, SpaceRecord, StoreRecord, Terms},
     vector::StoredVector,
 };
 
@@ -133,7 +133,8 @@ impl State {
 
 impl Captured {
     /// As a record of the log would have it, with the number that it has there.
-    pub(crate) fn entry(self) -> Result<(Lsn, WalEntry), StoreError> {
+    /// All vectors are of one generation: no model is changed while a snapshot is taken.
+    pub(crate) fn entry(self, generation: u32) -> Result<(Lsn, WalEntry), StoreError> {
         let (lsn, record) = match self {
             Self::Memory { space, memory, vector } => {
                 let record = StoreRecord {
@@ -143,7 +144,7 @@ impl Captured {
                     content: memory.content().to_owned(),
                     confidence: memory.confidence().get(),
                     metadata: memory.metadata().clone(),
-                    vector,
+                    vector: vector.map(|vector| LoggedVector { generation, vector }),
                     expires_us: memory.expires_at().map(|at| at.timestamp_micros()),
                     terms: Terms::default(),
                 };

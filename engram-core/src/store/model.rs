@@ -223,19 +223,24 @@ impl ModelChange<'_> {
     /// [`StoreError::Storage`] as [`store`](MemoryStore::store): nothing is changed then, and all is still staged.
     pub fn make(self, staging: &mut Staging, model: ModelIdentity) -> Result<Receipt, StoreError> {
         let state = &self.store.state;
-        let former = state.config();
         let config = Config {
             dimension: staging.dimension,
             precision: staging.precision,
             model: Some(model),
-            former: Some((former.dimension, former.precision)),
+            generation: state.config().generation.saturating_add(1),
         };
         *state.staged() = std::mem::take(&mut staging.vectors);
-        let receipt = self.store.write_config(config);
+        let receipt = self.store.write_config(config.clone());
         // What was put in is gone from here; what could not be is as it was.
         staging.vectors = std::mem::take(&mut *state.staged());
         staging.count_bytes();
-        receipt
+        let receipt = receipt?;
+        // On other sectors: should the first be damaged, each embedding still says that the model has changed, and this
+        // one to which.
+        if let Err(error) = self.store.write_config(config) {
+            tracing::warn!(%error, "the change of the model is in the log once, not twice");
+        }
+        Ok(receipt)
     }
 }
 

@@ -214,7 +214,7 @@ pub(super) fn apply(
     entry_type: WalEntryType,
     payload: &[u8],
 ) -> Result<(), StoreError> {
-    let mut prepared = Prepared::of(lsn, entry_type, payload, &state.config(), None)?;
+    let mut prepared = Prepared::of(lsn, entry_type, payload, &state.config())?;
     drop(state.apply_prepared(lsn, &mut prepared));
     Ok(())
 }

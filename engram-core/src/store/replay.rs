@@ -12,7 +12,12 @@ use std::{
 
 use engram_storage::{Lsn, WalEntryType};
 
-use crate::{StoreError, payload::Config, prepared::Prepared, state::State};
+use crate::{
+    StoreError,
+    payload::{self, Config},
+    prepared::Prepared,
+    state::State,
+};
 
 /// Records that are handed over together.
 const BATCH_RECORDS: usize = 256;
@@ -85,13 +90,25 @@ impl Replay {
         entry_type: WalEntryType,
         payload: &[u8],
     ) -> Result<(), StoreError> {
+        let record = payload::decode(entry_type, payload);
+        let record = record.map_err(|reason| StoreError::Record { lsn, reason })?;
+        if let Some(config) = self.config.lost_before(&record) {
+            let dimension = config.dimension;
+            tracing::warn!(
+                lsn = lsn.get(),
+                dimension,
+                "the record of a change to another model is lost: embeddings of the one before are not used any more"
+            );
+            self.config = config.clone();
+            self.batch.push((lsn, Prepared::Config(config)));
+        }
         let applied = self.applied.pop().map(|(_, applied)| applied);
-        let prepared = Prepared::of(lsn, entry_type, payload, &self.config, applied)?;
+        let prepared = Prepared::of_record(lsn, record, &self.config, applied)?;
         if let Prepared::Config(config) = &prepared {
             self.config = config.clone();
         }
         self.batch.push((lsn, prepared));
-        if self.batch.len() == BATCH_RECORDS {
+        if self.batch.len() >= BATCH_RECORDS {
             self.hand_over();
         }
         Ok(())
@@ -145,16 +162,6 @@ impl Refused {
                 self.0.remove(&(record.space.clone(), Arc::from(record.id.as_str())));
             }
             Prepared::DropSpace { space } => self.0.retain(|(of, _), _| of != space),
-            // Their vectors are of the form or the model before.
-            Prepared::Config(config) if config.former.is_some() => {
-                for (_, kept) in self.0.values_mut() {
-                    if let Prepared::Store { memory, vector, .. } = kept
-                        && vector.take().is_some()
-                    {
-                        Arc::make_mut(memory).has_embedding = false;
-                    }
-                }
-            }
             _ => {}
         }
     }

@@ -121,13 +121,14 @@ impl Snapshots {
             // Whoever waits for it is this thread, and it does not go away.
             drop(at_cut.send(metrics.written_bytes()));
         })?;
-        let config = encode(Record::Config(self.state.config()))?;
+        let config = self.state.config();
+        let generation = config.generation;
         if snapshot.lsn() > Lsn::ZERO {
-            snapshot.append(Lsn::FIRST, &config)?;
+            snapshot.append(Lsn::FIRST, &encode(Record::Config(config))?)?;
         }
         while let Some(page) = self.state.capture_page() {
             for captured in page {
-                let (lsn, entry) = captured.entry()?;
+                let (lsn, entry) = captured.entry(generation)?;
                 snapshot.append(lsn, &entry)?;
             }
         }

@@ -14,9 +14,8 @@ use crate::{
     Embedding, Episode, IndexStatus, ListQuery, Memory, Outcome, Page, Patch, Query, Recall, Receipt,
     ReceiptHandle, StoreError,
     episode::check_id,
-    payload::{EmbedRecord, ForgetRecord, ReceiptRecord, Record, Request, StoreRecord, Terms},
+    payload::{EmbedRecord, ForgetRecord, LoggedVector, ReceiptRecord, Record, Request, StoreRecord, Terms},
     state::{SpaceState, check_expected},
-    vector::StoredVector,
 };
 
 /// A space of a store: its memories are in no other, and neither are the statistics of its words. All share one log, and
@@ -67,7 +66,7 @@ enum Begun {
 /// A memory as it is to be.
 struct Wanted {
     episode: Episode,
-    vector: Option<StoredVector>,
+    vector: Option<LoggedVector>,
 }
 
 impl Space<'_> {
@@ -334,7 +333,7 @@ impl Space<'_> {
         if memory.has_expired(Utc::now()) {
             return None;
         }
-        Some((memory, vector.map(|vector| Embedding::from(vector.to_f32()))))
+        Some((memory, vector.map(|logged| Embedding::from(logged.vector.to_f32()))))
     }
 
     /// The memories that answer a question best: see [`MemoryStore::recall`].

@@ -1,7 +1,7 @@
 //! Another model for a store that is in use.
 
-use super::*;
-use crate::ModelIdentity;
+use super::{terms::lose, *};
+use crate::{ModelIdentity, payload::Config};
 
 fn model(name: &str) -> ModelIdentity {
     ModelIdentity { name: name.to_owned(), document_prefix: String::new(), query_prefix: String::new() }
@@ -132,5 +132,84 @@ fn vectors_of_nobody_make_room_for_those_of_the_first_model() {
         let live = everything(&store);
 
         assert_eq!(live.len(), 1);
+    }
+}
+
+/// A store of the model that it says, with whatever form.
+fn reopen(disk: &SimDisk) -> MemoryStore {
+    MemoryStore::new(100).with_log(Arc::new(disk.clone()), options()).unwrap()
+}
+
+#[test]
+fn vectors_of_two_models_are_not_mixed_when_the_record_of_the_change_is_lost() {
+    for dimension in [4, 2] {
+        let disk = SimDisk::new(1);
+        let store = open(&disk);
+        store.set_model(model("old")).unwrap();
+        for id in ["a", "b", "c"] {
+            store.store(episode(id, 1.0)).unwrap();
+        }
+        let mut staging = store.begin_staging(dimension).unwrap();
+        for id in ["a", "b"] {
+            stage(&store, &mut staging, id, vec![0.5; dimension]).unwrap();
+        }
+        let change = store.change_model(staging, model("new")).unwrap().lsn;
+        let live = everything(&store);
+        assert_eq!(live.iter().filter(|(_, embedding)| embedding.is_some()).count(), 2);
+        drop(store);
+
+        lose(&disk, change);
+        let store = reopen(&disk);
+        assert_eq!((everything(&store), store.status().model), (live.clone(), Some(model("new"))));
+        assert_eq!(store.status().recovery.unwrap().lost_records, 1);
+        drop(store);
+
+        // The second record of it, and the embedding of one of the two, which must not be that of before.
+        lose(&disk, change.next());
+        lose(&disk, change.next().next());
+        let store = reopen(&disk);
+        assert_eq!((store.status().model, store.status().dimension), (None, dimension));
+        let embeddings: Vec<_> =
+            everything(&store).into_iter().filter_map(|(_, embedding)| embedding).collect();
+        assert_eq!(embeddings, [Embedding::from(vec![0.5; dimension])]);
+        store.set_model(model("new")).unwrap();
+        store.snapshot().unwrap();
+        let live = everything(&store);
+        drop(store);
+        let store = reopen(&disk);
+        assert_eq!((everything(&store), store.status().model), (live, Some(model("new"))));
+    }
+}
+
+#[test]
+fn what_was_on_its_way_when_the_model_changed_has_no_embedding_after_it() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let release = hold(&store);
+    let config = Config { model: Some(model("new")), generation: 1, ..store.state.config() };
+    let change = store.submit_entry(&Arc::from("config"), encode(Record::Config(config)).unwrap());
+    let stored = store.default_space().submit(episode("a", 1.0), &WriteOptions::default());
+    drop(release);
+    assert!(change.wait().unwrap().lsn < stored.wait().unwrap().lsn);
+    assert_eq!(store.get_with_embedding("a").unwrap().1, None, "it is of the model before");
+    let live = everything(&store);
+    drop(store);
+    assert_eq!(everything(&reopen(&disk)), live);
+}
+
+#[test]
+fn a_memory_that_a_damaged_log_kept_back_has_no_embedding_of_the_model_before() {
+    for dimension in [4, 2] {
+        let disk = SimDisk::new(1);
+        let store = open(&disk);
+        let made = store.make_space("s", None).unwrap().lsn;
+        store.space("s").unwrap().store(episode("a", 1.0)).unwrap();
+        let staging = store.begin_staging(dimension).unwrap();
+        store.change_model(staging, model("new")).unwrap();
+        drop(store);
+        lose(&disk, made);
+        let store = reopen(&disk);
+        let (memory, embedding) = store.space("s").unwrap().get_with_embedding("a").unwrap();
+        assert_eq!((memory.content(), embedding, memory.has_embedding()), ("content 1 of a", None, false));
     }
 }

@@ -128,7 +128,7 @@ fn what_a_snapshot_collects_is_exact_while_spaces_change_and_go() {
     while let Some(page) = store.state.capture_page() {
         captured.extend(page);
     }
-    let mut entries: Vec<_> = captured.into_iter().map(|captured| captured.entry().unwrap()).collect();
+    let mut entries: Vec<_> = captured.into_iter().map(|captured| captured.entry(0).unwrap()).collect();
     entries.sort_by_key(|(lsn, _)| *lsn);
     let again = MemoryStore::new(100).with_dimension(4).unwrap();
     for (lsn, entry) in entries {

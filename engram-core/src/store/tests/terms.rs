@@ -249,7 +249,7 @@ fn a_store_changes_to_another_model_at_one_place() {
 }
 
 /// Spoils the record of this number on the disk.
-fn lose(disk: &SimDisk, lsn: Lsn) {
+pub(super) fn lose(disk: &SimDisk, lsn: Lsn) {
     let reader = WalReader::open(Arc::new(disk.clone()));
     let record = reader.iter().flatten().find(|record| record.lsn() == lsn).unwrap();
     let name = format!("wal-{:020}.log", record.segment.get());
