@@ -1,7 +1,9 @@
 //! Another model for a store that is in use.
 
+use engram_storage::WalReader;
+
 use super::{terms::lose, *};
-use crate::{ModelIdentity, payload::Config};
+use crate::{LogAudit, ModelIdentity, payload::Config};
 
 fn model(name: &str) -> ModelIdentity {
     ModelIdentity { name: name.to_owned(), document_prefix: String::new(), query_prefix: String::new() }
@@ -172,6 +174,11 @@ fn vectors_of_two_models_are_not_mixed_when_the_record_of_the_change_is_lost() {
         let embeddings: Vec<_> =
             everything(&store).into_iter().filter_map(|(_, embedding)| embedding).collect();
         assert_eq!(embeddings, [Embedding::from(vec![0.5; dimension])]);
+        let mut audit = LogAudit::new();
+        for record in WalReader::open(Arc::new(disk.clone())).iter().flatten() {
+            audit.read(&record).unwrap();
+        }
+        assert_eq!(audit.memories(), 3);
         store.set_model(model("new")).unwrap();
         store.snapshot().unwrap();
         let live = everything(&store);
