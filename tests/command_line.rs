@@ -91,7 +91,7 @@ fn memories_are_stored_found_read_listed_and_forgotten() {
     assert_eq!(run(&["forget", "tea"]).well(), "tea  deleted, synced\n");
     assert_eq!(run(&["forget", "--all"]).well(), "1 memory forgotten\n");
     let refused = run(&["get", "tea"]).fails(1);
-    assert!(refused.contains("help: Check the id"), "{refused}");
+    assert!(refused.contains("help: check the id"), "{refused}");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn spaces_and_status_are_told() {
     run(&["remember", "x", "--space", "work"]).well();
     let spaces = run(&["space", "list"]).well();
     assert!(spaces.contains("work     1 memory of 9 at most"), "{spaces}");
-    assert_eq!(run(&["list", "--space", "default"]).well(), "");
+    assert_eq!(run(&["list", "--space", "default", "--json"]).well(), "");
     let status = run(&["status"]).well();
     assert!(
         status.contains("1 memory in 2 spaces") && status.contains("durable, fsync per-batch"),
@@ -146,6 +146,28 @@ fn spaces_and_status_are_told() {
     assert_eq!(json(&run(&["status", "--json"]).well())["memories"], 1);
     assert_eq!(run(&["space", "drop", "work", "--yes"]).well(), "work  deleted, synced\n");
     run(&["list", "--space", "work"]).fails(1);
+}
+
+#[test]
+fn what_is_not_there_is_told_in_the_words_of_the_command_line() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    let run = |arguments: &[&str]| engram(&server.url, arguments, "");
+    for (arguments, told) in [(&["recall", "x"][..], "nothing found\n"), (&["list"], "no memories\n")] {
+        let said = run(arguments);
+        assert_eq!((said.code, &*said.stdout, &*said.stderr), (Some(0), "", told));
+        assert_eq!(run(&[arguments, &["--json"]].concat()).stderr, "");
+    }
+    assert!(run(&["get", "x"]).fails(1).contains("`engram list`"));
+    assert!(run(&["get", "x", "--space", "s"]).fails(1).contains("`engram space make`"));
+    for arguments in
+        [&["get", ""][..], &["forget", ""], &["remember", "x", "--id", ""], &["space", "make", ""]]
+    {
+        assert!(run(arguments).fails(2).contains("a value is required"), "{arguments:?}");
+    }
+    assert!(run(&["store", "x", "--id", "a"]).well().starts_with("a  created"));
+    assert!(run(&["search", "x"]).well().contains("  a  "));
+    assert!(run(&["delete", "a"]).well().starts_with("a  deleted"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `engram remember` and `engram forget`.
 
 use axum::http::Method;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Map, Value, json};
 
 use super::{SpaceArgs, ask, number, print, spaces::print_receipt, text_or_stdin};
@@ -21,7 +22,7 @@ pub(crate) struct RememberArgs {
     content: String,
 
     /// The id: what has it already is replaced [default: one is made]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     id: Option<String>,
 
     /// When it happened, as RFC 3339 [default: now]
@@ -73,7 +74,7 @@ pub(crate) struct ForgetArgs {
     at: SpaceArgs,
 
     /// The id of the memory
-    #[arg(value_name = "ID", required_unless_present_any = ["filter", "all"], conflicts_with_all = ["filter", "all", "dry_run"])]
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new(), required_unless_present_any = ["filter", "all"], conflicts_with_all = ["filter", "all", "dry_run"])]
     id: Option<String>,
 
     /// Forget all memories that this filter accepts, such as '{"user": "ada"}'

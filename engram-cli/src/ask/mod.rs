@@ -8,7 +8,7 @@ mod table;
 mod transfer;
 
 use std::{
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     time::Duration,
 };
 
@@ -33,10 +33,10 @@ Exit codes: 0 as asked, 1 the server refused it, 2 wrong usage, 65 wrong data, 6
 #[derive(Debug, Subcommand)]
 pub(crate) enum AskVerb {
     /// Store a memory.
-    #[command(after_help = CODES)]
+    #[command(after_help = CODES, visible_alias = "store")]
     Remember(changes::RememberArgs),
     /// Find the memories that answer a question best.
-    #[command(after_help = CODES)]
+    #[command(after_help = CODES, visible_alias = "search")]
     Recall(questions::RecallArgs),
     /// Read one memory.
     #[command(after_help = CODES)]
@@ -45,7 +45,7 @@ pub(crate) enum AskVerb {
     #[command(after_help = CODES)]
     List(questions::ListArgs),
     /// Forget one memory, or all that a filter accepts.
-    #[command(after_help = CODES)]
+    #[command(after_help = CODES, visible_alias = "delete")]
     Forget(changes::ForgetArgs),
     /// Store all memories of a file: JSON, one a line, as `engram export` writes them.
     #[command(after_help = CODES)]
@@ -145,7 +145,13 @@ fn refused(reply: &Reply) -> Failure {
             .help("set ENGRAM_API_KEY, or name a file with the key with --api-key-file");
     }
     let failure = Failure::new(Exit::Failure, detail);
-    match reply.field("suggestion") {
+    // The server's own suggestions are for those who speak HTTP.
+    let suggestion = match reply.field("code") {
+        Some("not_found") => Some("check the id and the space; `engram list` lists all memories"),
+        Some("space_not_found") => Some("`engram space make` makes it, `engram space list` lists all spaces"),
+        _ => reply.field("suggestion"),
+    };
+    match suggestion {
         Some(suggestion) => failure.help(suggestion),
         None => failure,
     }
@@ -184,6 +190,13 @@ fn print(
         lines(&mut output)?;
     }
     output.end()
+}
+
+/// Tells people that there is nothing, where a table would be empty: on standard error, so that a pipe has nothing, too.
+fn tell_nothing(as_json: bool, what: &str) {
+    if !as_json {
+        drop(writeln!(io::stderr(), "{what}"));
+    }
 }
 
 /// A field as text; empty when there is none.

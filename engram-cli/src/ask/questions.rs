@@ -3,9 +3,10 @@
 use std::io::{self, IsTerminal as _};
 
 use axum::http::Method;
+use clap::builder::NonEmptyStringValueParser;
 use serde_json::Map;
 
-use super::{SpaceArgs, ask, print, table, text, text_or_stdin};
+use super::{SpaceArgs, ask, print, table, tell_nothing, text, text_or_stdin};
 use crate::{client::Call, exit::Failure, operator::output::Reader, server::percent_encoded};
 
 /// Memories of one request of a list.
@@ -52,7 +53,11 @@ pub(super) fn recall(args: &RecallArgs) -> Result<(), Failure> {
     }
     let answer = ask(&args.at.server, &Call::new(Method::POST, args.at.path("/recall")).body(body.into()))?;
     let results = answer["results"].as_array().cloned().unwrap_or_default();
-    print(args.at.json, &answer, |output| table::print_memories(output, &results).map(drop))
+    print(args.at.json, &answer, |output| table::print_memories(output, &results).map(drop))?;
+    if results.is_empty() {
+        tell_nothing(args.at.json, "nothing found");
+    }
+    Ok(())
 }
 
 /// Flags of `engram get`.
@@ -62,6 +67,7 @@ pub(crate) struct GetArgs {
     at: SpaceArgs,
 
     /// The id of the memory
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     id: String,
 }
 
@@ -114,11 +120,13 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
     let mut output = crate::operator::output::Output::new();
     let mut left = args.limit.unwrap_or(usize::MAX);
     let mut cursor = String::new();
+    let mut is_empty = args.limit != Some(0);
     while left > 0 {
         let path = format!("/memories?limit={}{parameters}{cursor}", left.min(PAGE_MEMORIES));
         let page = ask(&args.at.server, &Call::get(args.at.path(&path)))?;
         let memories = page["memories"].as_array().cloned().unwrap_or_default();
         left = left.saturating_sub(memories.len());
+        is_empty &= memories.is_empty();
         let mut reader = Reader::Listens;
         if args.at.json {
             for memory in &memories {
@@ -132,5 +140,9 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Failure> {
             _ => break,
         }
     }
-    output.end()
+    output.end()?;
+    if is_empty {
+        tell_nothing(args.at.json, "no memories");
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `engram status` and `engram space`.
 
 use axum::http::Method;
-use clap::Subcommand;
+use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use serde_json::{Value, json};
 
 use super::{CODES, ask, number, print, text};
@@ -82,10 +82,10 @@ pub(crate) enum SpaceVerb {
     #[command(after_help = CODES)]
     List(ListArgs),
     /// Make a space, or change how many memories it takes.
-    #[command(after_help = CODES)]
+    #[command(after_help = CODES, visible_alias = "create")]
     Make(MakeArgs),
     /// Drop a space with all memories in it.
-    #[command(after_help = CODES)]
+    #[command(after_help = CODES, visible_alias = "delete")]
     Drop(DropArgs),
 }
 
@@ -107,6 +107,7 @@ pub(crate) struct MakeArgs {
     server: ServerArgs,
 
     /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
     /// The most memories that it takes [default: as many as there is room for]
@@ -125,6 +126,7 @@ pub(crate) struct DropArgs {
     server: ServerArgs,
 
     /// Its name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     name: String,
 
     /// Do not ask
