@@ -192,7 +192,8 @@ impl State {
     fn apply_config(&self, config: Config) -> Outcome {
         let before = self.config();
         if before == config {
-            return Outcome::Unchanged;
+            // Said once more, which nobody was refused.
+            return Outcome::Updated;
         }
         // A note of the model keeps what there is; a change begins a generation.
         if before.generation != config.generation || !before.has_form_of(&config) {

@@ -199,6 +199,8 @@ fn what_was_on_its_way_when_the_model_changed_has_no_embedding_after_it() {
     drop(release);
     assert!(change.wait().unwrap().lsn < stored.wait().unwrap().lsn);
     assert_eq!(store.get_with_embedding("a").unwrap().1, None, "it is of the model before");
+    let again = encode(Record::Config(store.state.config())).unwrap();
+    store.submit_entry(&Arc::from("config"), again).wait().expect("it may be said twice");
     let live = everything(&store);
     drop(store);
     assert_eq!(everything(&reopen(&disk)), live);
