@@ -36,6 +36,7 @@ mod mcp;
 mod memory;
 mod numbers;
 mod operator;
+mod progress;
 mod recovery_view;
 mod server;
 mod service;

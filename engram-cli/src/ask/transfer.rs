@@ -2,18 +2,17 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead as _, BufReader, BufWriter, IsTerminal as _, Read, Write},
+    io::{self, BufRead as _, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use axum::http::Method;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{SpaceArgs, TRANSFER_TIME_MAX, number, print, refused, text, unreachable};
 use crate::{
     count::count,
     exit::{Exit, Failure},
+    progress,
     server::percent_encoded,
 };
 
@@ -22,6 +21,9 @@ const REFUSED_SHOWN_MAX: usize = 10;
 
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 64 << 10;
+
+/// How far it is where nobody knows how much there is.
+const UNKNOWN_LENGTH: &str = "{spinner} {bytes}, {bytes_per_sec}";
 
 /// Flags of `engram import`.
 #[derive(Debug, clap::Args)]
@@ -54,7 +56,11 @@ pub(super) fn import(args: &ImportArgs) -> Result<(), Failure> {
         let length = metadata.len();
         (Box::new(file), Some(length))
     };
-    let bar = progress_bar(length);
+    let template = match length {
+        Some(_) => "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go",
+        None => UNKNOWN_LENGTH,
+    };
+    let bar = progress::bar(true, length, template);
     let client = args.at.server.client(TRANSFER_TIME_MAX)?;
     let path = args.at.path(&format!("/import?from_line={}", args.from_line));
     let reply = client.send_lines(&path, bar.wrap_read(lines));
@@ -111,7 +117,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
         .lines(&args.at.path(&path))
         .map_err(|no_reply| unreachable(&client, &Method::GET, &no_reply))?;
     let lines = lines.map_err(|reply| refused(&reply))?;
-    let bar = progress_bar(None);
+    let bar = progress::bar(true, None, UNKNOWN_LENGTH);
     let written = match &args.file {
         None => copy(bar.wrap_read(lines), io::stdout().lock()),
         Some(path) => {
@@ -166,23 +172,4 @@ fn copy(from: impl Read, to: impl Write) -> Result<u64, Copying> {
     }
     to.flush().map_err(Copying::Write)?;
     Ok(lines)
-}
-
-/// Seen on a terminal alone.
-fn progress_bar(length: Option<u64>) -> ProgressBar {
-    let is_seen = io::stderr().is_terminal();
-    let target = if is_seen { ProgressDrawTarget::stderr_with_hz(4) } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(length, target);
-    let template = match length {
-        Some(_) => "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go",
-        None => "{spinner} {bytes}, {bytes_per_sec}",
-    };
-    // A template that were wrong would leave the plain bar.
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    if is_seen {
-        bar.enable_steady_tick(Duration::from_millis(250));
-    }
-    bar
 }

@@ -27,12 +27,11 @@ mod server;
 mod snapshot;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
-    time::{Duration, Instant},
+    io::{self, Write as _},
+    time::Instant,
 };
 
 pub(crate) use args::CrashtestArgs;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::{
     directory::Directory,
@@ -41,7 +40,10 @@ use self::{
     report::Report,
     run::{Broken, Run},
 };
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    progress,
+};
 
 /// Runs the test, prints its report, and leaves nothing behind unless something was lost.
 pub(crate) fn run(args: &CrashtestArgs) -> Result<(), Failure> {
@@ -49,7 +51,8 @@ pub(crate) fn run(args: &CrashtestArgs) -> Result<(), Failure> {
     let seed = args.seed.unwrap_or_else(random::new_seed);
     // Before anything that may fail by chance. Whoever closed stderr does not want to know.
     drop(writeln!(io::stderr(), "seed {seed} (to repeat its choices: --seed {seed})"));
-    let bar = progress_bar(args);
+    let template = "{bar:30} {pos} of {len} rounds, {msg}, {eta} to go";
+    let bar = progress::bar(!args.json, Some(args.rounds), template).with_message("starting");
     let emergency = Emergency::default();
     emergency.watch(bar.clone())?;
     let mut directory = Directory::take(&args.dir)?;
@@ -114,20 +117,6 @@ fn empty_report(args: &CrashtestArgs, seed: u64, directory: &Directory) -> Repor
         seconds: 0.0,
         losses: Vec::new(),
     }
-}
-
-fn progress_bar(args: &CrashtestArgs) -> ProgressBar {
-    let is_seen = !args.json && io::stderr().is_terminal();
-    let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(args.rounds), target).with_message("starting");
-    // A template that were wrong would leave the plain bar.
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} rounds, {msg}, {eta} to go") {
-        bar.set_style(style);
-    }
-    if is_seen {
-        bar.enable_steady_tick(Duration::from_millis(200));
-    }
-    bar
 }
 
 fn print(report: &Report, as_json: bool) -> Result<(), Failure> {

@@ -19,14 +19,13 @@ use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use engram_core::{
     MemoryStore, RecoveryMode, StorageError,
     storage::{RecoveryProgress, WalOptions, WalReader, disk::RealDisk},
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 pub(crate) use self::{
     output::Output, recover::RecoverArgs, reembed::ReembedArgs, repair::RepairArgs, restore::RestoreArgs,
@@ -35,6 +34,7 @@ pub(crate) use self::{
 use crate::{
     config::LOG_DIRECTORY,
     exit::{Exit, Failure},
+    progress,
 };
 
 pub(crate) use self::{
@@ -76,7 +76,8 @@ impl DataDir {
             return Err(Failure::new(Exit::BadDirectory, message)
                 .help("nothing was ever stored here, or the log's files are gone: look for them before you start a server"));
         }
-        let bar = progress_bar();
+        let bar = progress::bar(true, None, "{bar:30} {bytes} of {total_bytes}, {msg}, {eta} to go")
+            .with_message("reading");
         let shown = bar.clone();
         let hook = move |RecoveryProgress { records, bytes_done, bytes_total }: RecoveryProgress| {
             shown.set_length(bytes_total);
@@ -129,21 +130,6 @@ fn holds_segments(directory: &Path) -> bool {
     directory.read_dir().is_ok_and(|entries| {
         entries.flatten().any(|entry| entry.file_name().to_str().is_some_and(is_segment))
     })
-}
-
-/// Seen on a terminal alone, and only if it takes a while.
-fn progress_bar() -> ProgressBar {
-    let is_seen = io::stderr().is_terminal();
-    let target = if is_seen { ProgressDrawTarget::stderr_with_hz(4) } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(None, target).with_message("reading");
-    // A template that were wrong would leave the plain bar.
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {msg}, {eta} to go") {
-        bar.set_style(style);
-    }
-    if is_seen {
-        bar.enable_steady_tick(Duration::from_millis(250));
-    }
-    bar
 }
 
 /// A log that could not be read, or not be repaired.

@@ -5,13 +5,14 @@ mod online;
 
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::{DataDir, progress_bar};
+use super::DataDir;
 use crate::{
     client::ServerArgs,
     embed::{EmbedArgs, EmbedConfig},
     exit::{Exit, Failure},
+    progress,
 };
 
 const EXAMPLES: &str = "\
@@ -105,11 +106,5 @@ fn model(embed: EmbedArgs) -> Result<EmbedConfig, Failure> {
 }
 
 fn bar(memories: usize) -> ProgressBar {
-    let bar = progress_bar();
-    bar.set_length(memories as u64);
-    // A template that were wrong would leave the plain bar.
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} memories, {eta} to go {msg}") {
-        bar.set_style(style);
-    }
-    bar.with_message("")
+    progress::bar(true, Some(memories as u64), "{bar:30} {pos} of {len} memories, {eta} to go {msg}")
 }
