@@ -257,7 +257,7 @@ fn the_power_may_go_at_each_operation_of_a_start() {
 #[test]
 fn each_planted_defect_is_found_on_the_mounted_disk() {
     /// Rounds in which each defect has to show.
-    const ROUNDS: &str = "200";
+    const ROUNDS: &str = "400";
     let seed = seed();
     let mut missed = Vec::new();
     for defect in ["NoFsync", "AckBeforeWrite", "NoDirectorySync", "TailNotSynced"] {
