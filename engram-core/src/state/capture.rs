@@ -1,8 +1,8 @@
 //! What is live at one place of the log, collected while the state goes on.
 //!
-//! Space by space, what requests were answered, then the memories in pages, in the order of time. What is replaced or
-//! forgotten before its page came is set aside by the change itself. So what was collected is exact at that place, and no
-//! change waits for more than one page.
+//! First all spaces; then, space by space, what requests were answered and the memories in pages, in the order of time.
+//! What is replaced or forgotten before its page came is set aside by the change itself. So what was collected is exact at
+//! that place, and no change waits for more than one page.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(super) struct Capture {
     /// Those that there were then, in the order of their names. One that is dropped meanwhile does not change any more.
     spaces: Vec<Arc<SpaceState>>,
     place: Place,
-    /// Replaced or forgotten before their page.
+    /// The spaces themselves, then what is replaced or forgotten before its page.
     set_aside: Vec<Captured>,
 }
 
@@ -76,8 +76,6 @@ impl Capture {
         let space = self.spaces.get(self.place.space)?;
         let mut page = std::mem::take(&mut self.set_aside);
         if let Some(after) = self.place.receipts {
-            let is_first = after == Lsn::ZERO;
-            page.extend(Self::properties(space, self.lsn).filter(|_| is_first));
             let receipts = space.requests().next(after, PAGE_MEMORIES);
             self.place.receipts = receipts.last().map(|(record, _)| *record);
             let taken = receipts.into_iter().filter(|(record, _)| *record <= self.lsn);
@@ -100,11 +98,10 @@ impl Capture {
     }
 
     /// The record of a space that has one.
-    fn properties(space: &SpaceState, lsn: Lsn) -> impl Iterator<Item = Captured> {
+    fn properties(space: &SpaceState) -> Option<Captured> {
         let record = SpaceRecord { space: space.name().to_string(), capacity: space.capacity() };
-        let has_one = space.lsn() > Lsn::ZERO;
-        // Changed since, it has a later record, which comes again with the log after the snapshot.
-        has_one.then(|| Captured::Space { lsn: space.lsn().min(lsn), record }).into_iter()
+        let lsn = space.lsn();
+        (lsn > Lsn::ZERO).then_some(Captured::Space { lsn, record })
     }
 }
 
@@ -113,7 +110,9 @@ impl State {
     pub(crate) fn begin_capture(&self, lsn: Lsn) {
         let mut applying = self.applying();
         let (spaces, place) = (self.spaces(), Place::beginning_of(0));
-        *applying = Some(Capture { lsn, spaces, place, set_aside: Vec::new() });
+        // Before all else: no start takes a memory whose space has not come, and any change may set one aside at once.
+        let set_aside = spaces.iter().filter_map(|space| Capture::properties(space)).collect();
+        *applying = Some(Capture { lsn, spaces, place, set_aside });
     }
 
     pub(crate) fn end_capture(&self) {
