@@ -141,7 +141,9 @@ impl LogAudit {
             }
             Record::Config(config) => {
                 let Config { dimension, precision, model, .. } = config.clone();
-                self.config = Some(config);
+                if self.config.as_ref().is_none_or(|now| now.generation <= config.generation) {
+                    self.config = Some(config);
+                }
                 Ok(Change::Configured { dimension, precision, model })
             }
             Record::Embed(EmbedRecord { id, of, vector, .. }) => {

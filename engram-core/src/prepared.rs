@@ -31,11 +31,20 @@ pub(crate) enum Prepared {
         space: String,
     },
     Config(Config),
-    /// A vector of a generation before.
+    /// Of a generation before.
     Former,
 }
 
 impl Prepared {
+    /// The space and the id of the memory that it changes on terms.
+    pub(crate) fn place(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Store { space, memory, .. } => Some((space, memory.id())),
+            Self::Forget(record) => Some((&record.space, &record.id)),
+            _ => None,
+        }
+    }
+
     /// Of a record as the log has it.
     ///
     /// # Errors
@@ -88,6 +97,8 @@ impl Prepared {
             Record::Receipt(record) => Self::Receipt(record),
             Record::Space(record) => Self::Space(record),
             Record::DropSpace { space } => Self::DropSpace { space },
+            // The second record of a change may be overtaken by the next change.
+            Record::Config(of) if of.generation < config.generation => Self::Former,
             Record::Config(config) => Self::Config(config),
         })
     }

@@ -96,12 +96,6 @@ impl State {
         }
     }
 
-    /// Sets the form of the vectors, before the first of them.
-    pub(crate) fn configure(&self, config: Config) {
-        self.set_form(&config);
-        self.set_config(config);
-    }
-
     /// Leaves the indexes of the vectors alone while a log is recovered.
     pub(crate) fn hold_index(&self) {
         self.is_recovering.store(true, Relaxed);

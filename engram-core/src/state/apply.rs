@@ -40,22 +40,36 @@ impl State {
         self.apply_next(&mut self.applying(), lsn, prepared)
     }
 
-    /// Applies a memory of a damaged log that was not applied in its turn, if that is for want of what is lost. Says whether
-    /// it was.
-    pub(crate) fn apply_after_loss(&self, lsn: Lsn, prepared: &mut Prepared) -> bool {
-        let Prepared::Store { space, memory, vector, terms, .. } = prepared else { return false };
+    /// Makes a change of a damaged log that was not made in its turn, if that is for want of what is lost: the making of its
+    /// space, or the version that it expects, which `is_lost` says beside the version that is there. Says whether it was.
+    pub(crate) fn apply_after_loss(
+        &self,
+        lsn: Lsn,
+        prepared: &mut Prepared,
+        is_lost: impl Fn(Lsn, Lsn) -> bool,
+    ) -> bool {
+        let Some((space, id)) = prepared.place() else { return false };
         let mut applying = self.applying();
+        let there = self.space(space).and_then(|space| space.entry(id));
+        let there = there.map_or(Lsn::ZERO, |entry| entry.memory.lsn);
+        let terms = match prepared {
+            Prepared::Store { terms, .. } => terms,
+            Prepared::Forget(record) => &mut record.terms,
+            _ => return false,
+        };
+        let holds = |expected: Lsn| expected == there || (expected > there && is_lost(expected, there));
+        if there > lsn || !terms.expected.take().is_none_or(holds) {
+            return false;
+        }
+        let Prepared::Store { space, memory, vector, .. } = prepared else {
+            return self.apply_next(&mut applying, lsn, prepared).is_ok();
+        };
         // The model may have changed since.
         if vector.take_if(|vector| vector.generation != self.config_ref().generation).is_some() {
             Arc::make_mut(memory).has_embedding = false;
         }
         if self.space(space).is_none() {
             self.apply_space(lsn, &SpaceRecord { space: space.clone(), capacity: None });
-        }
-        let there = self.space(space).and_then(|space| space.entry(memory.id()));
-        let there = there.map_or(Lsn::ZERO, |entry| entry.memory.lsn);
-        if terms.expected.take().is_some_and(|expected| there >= expected) {
-            return false;
         }
         self.apply_next(&mut applying, lsn, prepared).is_ok()
     }

@@ -193,7 +193,9 @@ impl MemoryStore {
             }
             wait_for(&mut handles)?;
         }
-        Ok(())
+        // Once more, away from the first: should that be damaged, each embedding still says that the model has changed,
+        // and this record to which.
+        self.write_config(self.state.config()).map(drop)
     }
 
     /// Writes the embedding of a memory to the log, if it is still of this version.
@@ -230,17 +232,11 @@ impl ModelChange<'_> {
             generation: state.config().generation.saturating_add(1),
         };
         *state.staged() = std::mem::take(&mut staging.vectors);
-        let receipt = self.store.write_config(config.clone());
+        let receipt = self.store.write_config(config);
         // What was put in is gone from here; what could not be is as it was.
         staging.vectors = std::mem::take(&mut *state.staged());
         staging.count_bytes();
-        let receipt = receipt?;
-        // On other sectors: should the first be damaged, each embedding still says that the model has changed, and this
-        // one to which.
-        if let Err(error) = self.store.write_config(config) {
-            tracing::warn!(%error, "the change of the model is in the log once, not twice");
-        }
-        Ok(receipt)
+        receipt
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use engram_storage::{
-    Lsn, StorageError, WalEntryType, WalOptions, WalWriter,
+    Lsn, StorageError, WalOptions, WalWriter,
     disk::{Disk, RealDisk},
 };
 
@@ -16,7 +16,6 @@ use crate::{
     FsyncMode, IndexMode, Precision, RecallTarget, StoreError,
     embedding::check_dimension,
     payload::{self, Config, Record},
-    prepared::Prepared,
     state::State,
 };
 
@@ -129,20 +128,21 @@ impl MemoryStore {
         let mut replay = None;
         store.state.hold_index();
         let (log, report) = WalWriter::recover(Arc::clone(&disk), options, metrics, |header, payload| {
-            if !configured {
-                configured = store.adopt(payload::decode(header.entry_type, payload), header.lsn)?;
-            }
-            if !configured {
-                return apply(&store.state, header.lsn, header.entry_type, payload);
-            }
+            let record = payload::decode(header.entry_type, payload);
+            let record = record.map_err(|reason| StoreError::Record { lsn: header.lsn, reason })?;
             // From here on the state is shared with the thread that applies.
             let replay = replay.get_or_insert_with(|| Replay::start(&store.state));
-            replay.push(header.lsn, header.entry_type, payload)
+            // The first record of a log says how the store was made; should that one be lost, the first vector does.
+            if !configured && let Some(config) = Config::of_first(&record) {
+                store.check_form(&config)?;
+                replay.configure(header.lsn, config);
+                configured = true;
+            }
+            replay.push(header.lsn, record)
         })?;
         let refused = replay.map(Replay::finish).unwrap_or_default();
-        let lost_of_snapshot = report.snapshot.as_ref().map_or(0, |snapshot| snapshot.lost_records);
-        if report.lost_records + report.declared_lost + lost_of_snapshot > 0 {
-            refused.apply(&store.state);
+        if report.has_lost() {
+            refused.apply_after_loss(&store.state, &report);
         }
         let snapshot = report.snapshot.as_ref().map_or(Lsn::ZERO, |snapshot| snapshot.lsn);
         store.state.set_recovered(report.last_lsn, snapshot);
@@ -162,11 +162,8 @@ impl MemoryStore {
         Ok(store)
     }
 
-    /// The first record of a log says how the store was made; should it be lost, the first vector does. Says whether
-    /// that is known now.
-    fn adopt(&self, first: Result<Record, String>, lsn: Lsn) -> Result<bool, StoreError> {
-        let first = first.map_err(|reason| StoreError::Record { lsn, reason })?;
-        let Some(config) = Config::of_first(&first) else { return Ok(false) };
+    /// Whether a log of this form may be opened as this store.
+    fn check_form(&self, config: &Config) -> Result<(), StoreError> {
         let mismatch = |setting, stored: String, requested: String| {
             Err(StoreError::SettingMismatch { setting, stored, requested })
         };
@@ -177,11 +174,7 @@ impl MemoryStore {
             (_, Some(requested)) if requested != config.precision => {
                 mismatch("embedding precision", config.precision.to_string(), requested.to_string())
             }
-            _ => {
-                // It has no vector yet.
-                self.state.configure(config);
-                Ok(true)
-            }
+            _ => Ok(()),
         }
     }
 
@@ -205,16 +198,4 @@ impl MemoryStore {
     pub fn recover_from_wal(&self) -> Result<usize, StoreError> {
         Ok(self.recovered)
     }
-}
-
-/// Applies a record of the log. One whose terms did not hold then does not change anything now.
-pub(super) fn apply(
-    state: &State,
-    lsn: Lsn,
-    entry_type: WalEntryType,
-    payload: &[u8],
-) -> Result<(), StoreError> {
-    let mut prepared = Prepared::of(lsn, entry_type, payload, &state.config())?;
-    drop(state.apply_prepared(lsn, &mut prepared));
-    Ok(())
 }

@@ -10,11 +10,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use engram_storage::{Lsn, WalEntryType};
+use engram_storage::{Lsn, RecoveryReport};
 
 use crate::{
     StoreError,
-    payload::{self, Config},
+    payload::{Config, Record},
     prepared::Prepared,
     state::State,
 };
@@ -27,11 +27,11 @@ const BATCHES_MAX: usize = 8;
 
 type Batch = Vec<(Lsn, Prepared)>;
 
-/// Memories that were not applied, since the version that they expect was not there, or their space: the last of each, by
-/// space and id. In a sound log they had lost to another change. In a damaged one what they stand on may be lost, and they
-/// themselves acknowledged.
+/// Changes that were not made, since the version that they expect was not there, or their space: of each memory, by space and
+/// id, those after the last that was made. In a sound log they had lost to another change. In a damaged one what they stand
+/// on may be lost, and they themselves acknowledged.
 #[derive(Default)]
-pub(super) struct Refused(HashMap<(String, Arc<str>), (Lsn, Prepared)>);
+pub(super) struct Refused(HashMap<String, HashMap<Arc<str>, Vec<(Lsn, Prepared)>>>);
 
 /// The reading side. All records are applied when [`finish`](Self::finish) returns; until then, nobody else has the state.
 pub(super) struct Replay {
@@ -80,18 +80,17 @@ impl Replay {
         }
     }
 
+    /// From the next record on the store is like this.
+    pub(super) fn configure(&mut self, lsn: Lsn, config: Config) {
+        self.config = config.clone();
+        self.batch.push((lsn, Prepared::Config(config)));
+    }
+
     /// Takes the next record of the log.
     ///
     /// # Errors
-    /// As [`Prepared::of`].
-    pub(super) fn push(
-        &mut self,
-        lsn: Lsn,
-        entry_type: WalEntryType,
-        payload: &[u8],
-    ) -> Result<(), StoreError> {
-        let record = payload::decode(entry_type, payload);
-        let record = record.map_err(|reason| StoreError::Record { lsn, reason })?;
+    /// As [`Prepared::of_record`].
+    pub(super) fn push(&mut self, lsn: Lsn, record: Record) -> Result<(), StoreError> {
         if let Some(config) = self.config.lost_before(&record) {
             let dimension = config.dimension;
             tracing::warn!(
@@ -99,8 +98,7 @@ impl Replay {
                 dimension,
                 "the record of a change to another model is lost: embeddings of the one before are not used any more"
             );
-            self.config = config.clone();
-            self.batch.push((lsn, Prepared::Config(config)));
+            self.configure(lsn, config);
         }
         let applied = self.applied.pop().map(|(_, applied)| applied);
         let prepared = Prepared::of_record(lsn, record, &self.config, applied)?;
@@ -136,43 +134,66 @@ impl Replay {
 }
 
 impl Refused {
-    /// Applies what a damaged log may have acknowledged: a change of a version that is lost, or in a space whose making is.
-    /// What lost to a later version stays as it is.
-    pub(super) fn apply(self, state: &State) {
-        let mut records: Vec<_> = self.0.into_values().collect();
+    /// Applies the next record, or keeps it.
+    pub(super) fn apply(&mut self, state: &State, lsn: Lsn, prepared: &mut Prepared) {
+        match state.apply_prepared(lsn, prepared) {
+            // What its terms kept from happening then does not happen now.
+            Err(_) => self.keep(lsn, prepared),
+            Ok(_) => self.end(prepared),
+        }
+    }
+
+    /// Makes the changes that a damaged log may have acknowledged, in their order: those of a version that is lost, or in a
+    /// space whose making is.
+    pub(super) fn apply_after_loss(self, state: &State, report: &RecoveryReport) {
+        let mut records: Vec<_> = self.0.into_values().flat_map(HashMap::into_values).flatten().collect();
         records.sort_unstable_by_key(|(lsn, _)| *lsn);
+        // When the last version of a memory ended that one of them has forgotten.
+        let mut gone = HashMap::new();
         for (lsn, mut prepared) in records {
-            if state.apply_after_loss(lsn, &mut prepared) {
+            let Some(place) = prepared.place().map(|(space, id)| (space.to_owned(), id.to_owned())) else {
+                continue;
+            };
+            let forgotten = gone.get(&place).copied().unwrap_or(Lsn::ZERO);
+            // A part of the snapshot that is lost leaves nothing of a memory that was in it.
+            let is_lost = |version, there| {
+                version > forgotten
+                    && (report.is_lost(version)
+                        || (there == Lsn::ZERO && report.may_be_lost_with_snapshot(version)))
+            };
+            if state.apply_after_loss(lsn, &mut prepared, is_lost) {
                 tracing::warn!(lsn = lsn.get(), "a change is applied though what it was made on is lost");
+                if matches!(prepared, Prepared::Forget(_)) {
+                    gone.insert(place, lsn);
+                }
             }
         }
     }
 
     fn keep(&mut self, lsn: Lsn, prepared: &mut Prepared) {
-        if let Prepared::Store { space, memory, .. } = prepared {
-            let place = (space.clone(), Arc::clone(&memory.id));
-            self.0.insert(place, (lsn, std::mem::replace(prepared, Prepared::Former)));
-        }
+        let Some((space, id)) = prepared.place() else { return };
+        let (space, id) = (space.to_owned(), Arc::from(id));
+        let prepared = std::mem::replace(prepared, Prepared::Former);
+        self.0.entry(space).or_default().entry(id).or_default().push((lsn, prepared));
     }
 
-    /// What ends here does not come back.
+    /// What was kept before a change that was made does not come back.
     fn end(&mut self, prepared: &Prepared) {
-        match prepared {
-            Prepared::Forget(record) if !self.0.is_empty() => {
-                self.0.remove(&(record.space.clone(), Arc::from(record.id.as_str())));
-            }
-            Prepared::DropSpace { space } => self.0.retain(|(of, _), _| of != space),
-            _ => {}
+        if self.0.is_empty() {
+            return;
+        }
+        if let Prepared::DropSpace { space } = prepared {
+            self.0.remove(space);
+        } else if let Some((space, id)) = prepared.place()
+            && let Some(of_space) = self.0.get_mut(space)
+        {
+            of_space.remove(id);
         }
     }
 }
 
 fn apply(state: &State, batch: &mut Batch, refused: &mut Refused) {
     for (lsn, prepared) in batch {
-        match state.apply_prepared(*lsn, prepared) {
-            // What its terms kept from happening then does not happen now.
-            Err(_) => refused.keep(*lsn, prepared),
-            Ok(_) => refused.end(prepared),
-        }
+        refused.apply(state, *lsn, prepared);
     }
 }

@@ -123,8 +123,9 @@ impl Snapshots {
         })?;
         let config = self.state.config();
         let generation = config.generation;
+        let config = encode(Record::Config(config))?;
         if snapshot.lsn() > Lsn::ZERO {
-            snapshot.append(Lsn::FIRST, &encode(Record::Config(config))?)?;
+            snapshot.append(Lsn::FIRST, &config)?;
         }
         while let Some(page) = self.state.capture_page() {
             for captured in page {
@@ -133,6 +134,10 @@ impl Snapshots {
             }
         }
         drop(capturing);
+        // Away from the first: nothing else in it says of which model the embeddings are.
+        if snapshot.lsn() > Lsn::ZERO {
+            snapshot.append(Lsn::FIRST, &config)?;
+        }
         let report = snapshot.publish()?;
         self.log_bytes_at_opening.store(0, Relaxed);
         self.written_at_last.store(cut.try_recv().unwrap_or_default(), Relaxed);

@@ -12,6 +12,7 @@ use crate::{
     payload::{ForgetRecord, Terms},
 };
 
+mod loss;
 mod model;
 mod spaces;
 mod terms;

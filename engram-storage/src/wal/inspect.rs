@@ -139,6 +139,7 @@ impl Inspection {
         let mut inspection = Self {
             log_id: layout.log_id,
             lost_records: snapshot.as_ref().map_or(0, |snapshot| snapshot.lost_records),
+            declared_lost: layout.base.snapshot.as_ref().map_or(0, |snapshot| snapshot.header.left_out),
             last_lsn: layout.last_lsn,
             proven_lsn: layout.promise,
             torn_bytes: layout.torn_bytes,
@@ -191,7 +192,7 @@ impl Inspection {
                         tell(RecoveryProgress { records: self.records, bytes_done, bytes_total });
                     }
                 }
-                Step::Gap(records) => self.declared_lost += records,
+                Step::Gap(_, records) => self.declared_lost += records,
                 Step::Damage(damage) => {
                     let remains = layout
                         .segments

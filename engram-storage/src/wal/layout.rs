@@ -280,7 +280,7 @@ impl Probe {
         while let Some(step) = walk.next(limit)? {
             match step {
                 Step::Damage(damage) if damage.lost_records() > 0 => gaps.push((damage, walk.sealed)),
-                Step::Damage(_) | Step::Gap(_) | Step::Record(_) => {}
+                Step::Damage(_) | Step::Gap(..) | Step::Record(_) => {}
             }
         }
         let (next, valid_end, seen_end) = (walk.expected, walk.valid_end, walk.seen_end);

@@ -183,7 +183,7 @@ impl Iterator for WalIterator {
                         reason: damage.reason,
                     })
                 }
-                Ok(Some(Step::Gap(_))) => {
+                Ok(Some(Step::Gap(..))) => {
                     self.state = State::Walking { walk, last_lsn };
                     return self.next();
                 }

@@ -203,6 +203,8 @@ impl<'o> Replay<'o> {
             }
         }
         loaded.lost_records = walk.lost_records();
+        loaded.left_out = snapshot.header.left_out;
+        self.report.declared_lost += loaded.left_out;
         self.report.lost_records += loaded.lost_records;
         self.report.snapshot = Some(loaded);
         Ok(())
@@ -216,7 +218,10 @@ impl<'o> Replay<'o> {
         while let Some(step) = self.walk.next(limit)? {
             match step {
                 Step::Damage(damage) => self.note(damage),
-                Step::Gap(records) => self.report.declared_lost += records,
+                Step::Gap(first, records) => {
+                    self.report.declared_lost += records;
+                    self.report.add_lost(first, records);
+                }
                 Step::Record(header) => {
                     replay(&header, self.walk.payload())?;
                     self.report.records += 1;

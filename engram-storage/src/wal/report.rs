@@ -60,6 +60,8 @@ pub struct SnapshotLoaded {
     pub bytes: u64,
     /// Records in it that could not be read.
     pub lost_records: u64,
+    /// Records that could not be read before, and that a repair has left out.
+    pub left_out: u64,
     /// Where and why.
     pub damage: Vec<SnapshotDamage>,
 }
@@ -74,6 +76,7 @@ impl SnapshotLoaded {
             records: 0,
             bytes: header.end,
             lost_records: 0,
+            left_out: 0,
             damage: Vec::new(),
         }
     }
@@ -98,6 +101,8 @@ pub struct RecoveryReport {
     pub lost_records: u64,
     /// Records lost before, which a repair has declared to be.
     pub declared_lost: u64,
+    /// The first and the last of each range of records of the log that are lost, in order.
+    pub lost: Vec<(Lsn, Lsn)>,
     /// Where and why, for the first hundred damaged ranges.
     pub damage: Vec<Damage>,
     /// How many damaged ranges there are in all.
@@ -121,10 +126,32 @@ pub struct RecoveryReport {
 impl RecoveryReport {
     pub(super) fn add(&mut self, damage: Damage) {
         self.lost_records += damage.lost_records();
+        self.add_lost(damage.first_lsn, damage.lost_records());
         self.damaged_ranges += 1;
         if self.damage.len() < DAMAGE_LISTED_MAX {
             self.damage.push(damage);
         }
+    }
+
+    pub(super) fn add_lost(&mut self, first: Lsn, records: u64) {
+        if records > 0 {
+            self.lost.push((first, Lsn::new(first.get().saturating_add(records - 1))));
+        }
+    }
+
+    /// Whether anything is lost that was acknowledged, now or before.
+    pub fn has_lost(&self) -> bool {
+        self.lost_records + self.declared_lost > 0
+    }
+
+    /// Whether a record of the log is known to be lost.
+    pub fn is_lost(&self, lsn: Lsn) -> bool {
+        self.lost.iter().any(|(first, last)| (*first..=*last).contains(&lsn))
+    }
+
+    /// Whether what a record has come to may be lost with a part of the snapshot.
+    pub fn may_be_lost_with_snapshot(&self, lsn: Lsn) -> bool {
+        self.snapshot.as_ref().is_some_and(|it| lsn <= it.lsn && it.lost_records + it.left_out > 0)
     }
 }
 

@@ -38,8 +38,8 @@ pub(super) struct Segment {
 pub(super) enum Step {
     /// The next record; the walk's `payload` has its bytes.
     Record(WalEntryHeader),
-    /// So many records that a repair has declared lost.
-    Gap(u64),
+    /// So many records from this one on, which a repair has declared lost.
+    Gap(Lsn, u64),
     /// Bytes that are no record, or records that are not there, or both.
     Damage(Damage),
 }
@@ -135,10 +135,11 @@ impl SegmentWalk {
                         self.pending = Some((end, "padding after a record"));
                     }
                     if header.entry_type == WalEntryType::Gap {
-                        let declared = header.lsn.next().get().saturating_sub(self.expected.get());
-                        self.expected = self.expected.max(header.lsn.next());
+                        let first = self.expected;
+                        let declared = header.lsn.next().get().saturating_sub(first.get());
+                        self.expected = first.max(header.lsn.next());
                         self.previous = None; // what comes next links to a record that is gone
-                        return Ok(Some(Step::Gap(declared)));
+                        return Ok(Some(Step::Gap(first, declared)));
                     }
                     if !is_seal {
                         self.expected = header.lsn.next();

@@ -2,7 +2,7 @@
 
 use engram_storage::WalReader;
 
-use super::{terms::lose, *};
+use super::{loss::lose, *};
 use crate::{LogAudit, ModelIdentity, payload::Config};
 
 fn model(name: &str) -> ModelIdentity {
@@ -167,8 +167,8 @@ fn vectors_of_two_models_are_not_mixed_when_the_record_of_the_change_is_lost() {
         drop(store);
 
         // The second record of it, and the embedding of one of the two, which must not be that of before.
-        lose(&disk, change.next());
-        lose(&disk, change.next().next());
+        lose(&disk, Lsn::new(change.get() + 1));
+        lose(&disk, Lsn::new(change.get() + 3));
         let store = reopen(&disk);
         assert_eq!((store.status().model, store.status().dimension), (None, dimension));
         let embeddings: Vec<_> =

@@ -1,11 +1,9 @@
 //! Changes under terms, requests that are repeated, ends of life, and embeddings that come later.
 
-use engram_storage::WalReader;
-
 use super::*;
 use crate::{ModelIdentity, Patch, RequestKey, WriteOptions};
 
-fn expecting(lsn: Lsn) -> WriteOptions {
+pub(super) fn expecting(lsn: Lsn) -> WriteOptions {
     WriteOptions { expected: Some(lsn), ..WriteOptions::default() }
 }
 
@@ -246,78 +244,4 @@ fn a_store_changes_to_another_model_at_one_place() {
     check(&store);
     store.snapshot().unwrap();
     check(&reopen(store));
-}
-
-/// Spoils the record of this number on the disk.
-pub(super) fn lose(disk: &SimDisk, lsn: Lsn) {
-    let reader = WalReader::open(Arc::new(disk.clone()));
-    let record = reader.iter().flatten().find(|record| record.lsn() == lsn).unwrap();
-    let name = format!("wal-{:020}.log", record.segment.get());
-    let mut bytes = disk.read(&name).unwrap();
-    bytes[usize::try_from(record.offset).unwrap()] ^= 1;
-    disk.plant(&name, bytes);
-}
-
-#[test]
-fn a_change_whose_version_is_lost_is_not_lost_with_it() {
-    let disk = SimDisk::new(1);
-    let store = open(&disk);
-    let first = store.store(episode("a", 1.0)).unwrap().lsn;
-    let space = store.default_space();
-    let content = |text: &str| Patch { content: Some(text.to_owned()), ..Patch::default() };
-    space.patch("a", content("second"), &WriteOptions::default()).unwrap();
-    space.patch("a", content("third"), &WriteOptions::default()).unwrap();
-    let b = store.store(episode("b", 1.0)).unwrap().lsn;
-    space.patch("b", content("gone"), &WriteOptions::default()).unwrap();
-    store.forget("b").unwrap();
-    drop(space);
-    drop(store);
-    lose(&disk, first);
-    lose(&disk, b);
-    for _ in 0..2 {
-        let store = open(&disk);
-        assert_eq!(store.status().recovery.unwrap().lost_records, 2);
-        assert_eq!(
-            store.get("a").unwrap().content(),
-            "third",
-            "it was acknowledged, and its record is whole"
-        );
-        assert_eq!(store.get("b"), None, "what was forgotten later stays so");
-    }
-}
-
-#[test]
-fn memories_of_a_space_whose_making_is_lost_are_not_lost_with_it() {
-    let disk = SimDisk::new(1);
-    let store = open(&disk);
-    let made = store.make_space("s", Some(10)).unwrap().lsn;
-    store.space("s").unwrap().store(episode("a", 1.0)).unwrap();
-    store.space("s").unwrap().store(episode("a", 2.0)).unwrap();
-    drop(store);
-    lose(&disk, made);
-    let store = open(&disk);
-    assert_eq!(store.space("s").unwrap().get("a").unwrap().content(), "content 2 of a");
-    store.drop_space("s").unwrap();
-    drop(store);
-    assert!(open(&disk).space("s").is_err(), "what was dropped later stays so");
-}
-
-#[test]
-fn what_lost_to_another_change_does_not_win_in_a_damaged_log() {
-    let disk = SimDisk::new(1);
-    let store = open(&disk);
-    let other = store.store(episode("other", 1.0)).unwrap().lsn;
-    let first = store.store(episode("a", 1.0)).unwrap().lsn;
-    let release = hold(&store);
-    let space = store.default_space();
-    let changes = [
-        space.submit(episode("a", 2.0), &expecting(first)),
-        space.submit(episode("a", 3.0), &expecting(first)),
-    ];
-    drop(release);
-    assert_eq!(changes.map(|change| change.wait().is_ok()), [true, false]);
-    drop(space);
-    drop(store);
-    lose(&disk, other);
-    assert_eq!(open(&disk).get("a").unwrap().content(), "content 2 of a");
 }

@@ -50,6 +50,8 @@ pub(super) struct SnapshotHeader {
     pub(super) end: u64,
     /// `header_crc` of its last record; 0 when it has none.
     pub(super) last_crc: u32,
+    /// Records that were damaged, and that a repair has left out.
+    pub(super) left_out: u64,
     pub(super) time_us: u64,
 }
 
@@ -73,6 +75,7 @@ impl SnapshotHeader {
         bytes[48..56].copy_from_slice(&self.end.to_le_bytes());
         bytes[56..64].copy_from_slice(&self.time_us.to_le_bytes());
         bytes[64..68].copy_from_slice(&self.last_crc.to_le_bytes());
+        bytes[68..76].copy_from_slice(&self.left_out.to_le_bytes());
         let crc = crc32c::crc32c(&bytes[..CRC_AT]);
         bytes[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         bytes
@@ -102,6 +105,7 @@ impl SnapshotHeader {
             records: u64_at(40),
             end,
             last_crc: u32_at(64),
+            left_out: u64_at(68),
             time_us: u64_at(56),
         }))
     }

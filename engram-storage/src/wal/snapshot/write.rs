@@ -62,8 +62,16 @@ pub struct SnapshotReport {
 impl SnapshotWriter {
     pub(in crate::wal) fn create(disk: Arc<dyn Disk>, point: Point) -> StorageResult<Self> {
         let Point { log_id, lsn, segment } = point;
-        let (records, end, last_crc) = (0, SECTOR_LEN as u64, 0);
-        let header = SnapshotHeader { log_id, lsn, segment, records, end, last_crc, time_us: now_us() };
+        let header = SnapshotHeader {
+            log_id,
+            lsn,
+            segment,
+            records: 0,
+            end: SECTOR_LEN as u64,
+            last_crc: 0,
+            left_out: 0,
+            time_us: now_us(),
+        };
         let unnamed = Unnamed::create_anew(&disk, &file_name(lsn))?;
         let at = SECTOR_LEN as u64;
         Ok(Self { disk, header, unnamed, buffer: Vec::new(), at, memories: 0, began: Instant::now() })
@@ -83,7 +91,8 @@ impl SnapshotWriter {
         self.append_payload(lsn, entry.entry_type, &entry.payload)
     }
 
-    /// Takes in all whole records of another snapshot of the same place; damage is shown to `on_damage`.
+    /// Takes in all whole records of another snapshot of the same place, and how many are not; damage is shown to
+    /// `on_damage`.
     pub(in crate::wal) fn copy(
         &mut self,
         disk: &dyn Disk,
@@ -99,6 +108,7 @@ impl SnapshotWriter {
                 SnapshotStep::Damage(damage) => on_damage(damage)?,
             }
         }
+        self.header.left_out += from.header.left_out.saturating_add(walk.lost_records());
         Ok(())
     }
 
