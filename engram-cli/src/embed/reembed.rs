@@ -247,10 +247,15 @@ impl Run {
                            --memory-limit, or stop it and use `engram reembed` on its data directory";
                 (ReembedState::Failed, Some(format!("{error}; {way}")))
             }
+            // Written, and not known to be durable: it may be there, or not.
+            Err(Stop::Store(error)) if self.update(|now| now.is_beyond_return).unwrap_or(true) => {
+                let way = "whether the model has changed is seen at the next start, which refuses the flags of the other one";
+                (ReembedState::Failed, Some(format!("{error}; {way}")))
+            }
             Err(Stop::Store(error)) => (ReembedState::Failed, Some(error.to_string())),
         };
         if let (ReembedState::Failed, Some(error)) = (state, &error) {
-            warn!("the memories could not be embedded anew, and all is as it was: {error}");
+            warn!("the memories could not be embedded anew: {error}");
         }
         self.all.end(self.number, state, error);
     }

@@ -58,7 +58,7 @@ impl State {
             _ => return false,
         };
         let holds = |expected: Lsn| expected == there || (expected > there && is_lost(expected, there));
-        if there > lsn || !terms.expected.take().is_none_or(holds) {
+        if !terms.expected.take().is_none_or(holds) {
             return false;
         }
         let Prepared::Store { space, memory, vector, .. } = prepared else {

@@ -183,7 +183,13 @@ fn vectors_of_two_models_are_not_mixed_when_the_record_of_the_change_is_lost() {
         store.snapshot().unwrap();
         let live = everything(&store);
         drop(store);
+        // The first record of the snapshot says how the store is made; so does its last.
+        let snapshot = disk.file_names().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
+        let mut bytes = disk.read(&snapshot).unwrap();
+        bytes[512 + 64] ^= 1;
+        disk.plant(&snapshot, bytes);
         let store = reopen(&disk);
+        assert_eq!(store.status().recovery.unwrap().lost_records, 1);
         assert_eq!((everything(&store), store.status().model), (live, Some(model("new"))));
     }
 }
