@@ -1,6 +1,6 @@
 //! Damaged logs: what can still be read, and may stand on what cannot, is not lost with it, and nothing comes back.
 
-use engram_storage::WalReader;
+use engram_storage::{WalReader, WalRepair};
 
 use super::{terms::expecting, *};
 use crate::{Patch, WriteOptions};
@@ -167,4 +167,37 @@ fn memories_are_not_lost_with_their_space_when_nothing_says_how_the_store_was_ma
         assert_eq!(store.space("s").unwrap().get("a").unwrap().content(), "words alone");
         store.space("s").unwrap().store(episode("b", 1.0)).unwrap();
     }
+}
+
+#[test]
+fn a_repair_of_a_snapshot_does_not_cost_a_space_whose_making_it_leaves_out() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    store.make_space("notes-of-ada", None).unwrap();
+    for id in ["a", "b", "c", "d"] {
+        store.space("notes-of-ada").unwrap().store(episode(id, 1.0)).unwrap();
+    }
+    store.snapshot().unwrap();
+    drop(store);
+    let snapshot = disk.file_names().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
+    let mut bytes = disk.read(&snapshot).unwrap();
+    // It is named first where it is made.
+    let at = bytes.windows(12).position(|part| part == b"notes-of-ada").unwrap();
+    bytes[at] ^= 1;
+    disk.plant(&snapshot, bytes);
+    let after = WalRepair::new(Arc::new(disk.clone())).and_then(WalRepair::run).unwrap();
+    assert_eq!((after.lost_records, after.declared_lost, after.damage.len()), (0, 1, 0));
+    for _ in 0..2 {
+        let store = open(&disk);
+        assert_eq!(store.space("notes-of-ada").unwrap().status().count, 4);
+        assert_eq!(store.status().recovery.unwrap().declared_lost, 1);
+    }
+    // What is whole again says nothing of it any more.
+    let store = open(&disk);
+    store.store(episode("more", 1.0)).unwrap();
+    store.snapshot().unwrap();
+    drop(store);
+    let store = open(&disk);
+    assert_eq!(store.space("notes-of-ada").unwrap().status().count, 4);
+    assert_eq!(store.status().recovery.unwrap().declared_lost, 0);
 }
