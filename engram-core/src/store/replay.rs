@@ -31,7 +31,9 @@ type Batch = Vec<(Lsn, Prepared)>;
 /// id, those after the last that was made. In a sound log they had lost to another change. In a damaged one what they stand
 /// on may be lost, and they themselves acknowledged.
 #[derive(Default)]
-pub(super) struct Refused(HashMap<String, HashMap<Arc<str>, Vec<(Lsn, Prepared)>>>);
+pub(super) struct Refused(HashMap<String, OfSpace>);
+
+type OfSpace = HashMap<Arc<str>, Batch>;
 
 /// The reading side. All records are applied when [`finish`](Self::finish) returns; until then, nobody else has the state.
 pub(super) struct Replay {
