@@ -167,7 +167,7 @@ pub struct IndexStatus {
     pub mode: IndexMode,
     /// What was asked for.
     pub recall_target: RecallTarget,
-    /// The way that a question for ten results would take now.
+    /// The way that a question for ten results would take now; with lists, how many on the average.
     pub route: Route,
     /// Vectors.
     pub rows: usize,

@@ -99,6 +99,9 @@ pub(super) fn lot(seed: u64, index: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// The cosine of the middle of a cluster with a vector, and which cluster it is.
+pub(super) type Nearness = (f32, u32);
+
 /// The middles of the clusters.
 pub(super) struct Clusters {
     centre: Arc<Centre>,
@@ -226,20 +229,24 @@ impl Clusters {
         candidates.into_rows().into_iter().map(nearness).collect()
     }
 
-    /// The `count` clusters nearest to a query, in no order; all of them, the nearest first, if there are not more.
-    pub(super) fn nearest_to(&self, kernel: Kernel, query: &Query, count: usize) -> Vec<u32> {
-        let Some((codes, _)) = query.codes() else { return Vec::new() };
-        let mut dots = vec![0; self.len()];
-        kernel.dot_i8_rows(codes, &self.middles.codes, &mut dots);
-        let nearness = dots.iter().zip(&self.middles.inverse_norms).map(|(dot, norm)| *dot as f32 * norm);
-        let mut clusters: Vec<(f32, u32)> = nearness.zip(0..).collect();
-        if count < clusters.len() {
-            clusters.select_nth_unstable_by(count, |a, b| b.0.total_cmp(&a.0));
-            clusters.truncate(count);
-        } else {
-            clusters.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+    /// The `first` clusters nearest to a query, and all others, with the cosines of their middles with it, in no order.
+    pub(super) fn nearest_first(
+        &self,
+        kernel: Kernel,
+        query: &Query,
+        first: usize,
+    ) -> (Vec<Nearness>, Vec<Nearness>) {
+        let mut cosines = Vec::new();
+        if let Some(query) = query.codes() {
+            self.middles.cosines(kernel, query, &mut cosines);
         }
-        clusters.into_iter().map(|(_, cluster)| cluster).collect()
+        let mut nearest: Vec<Nearness> = cosines.into_iter().zip(0..).collect();
+        if first >= nearest.len() {
+            return (nearest, Vec::new());
+        }
+        nearest.select_nth_unstable_by(first, |a, b| b.0.total_cmp(&a.0));
+        let others = nearest.split_off(first);
+        (nearest, others)
     }
 }
 

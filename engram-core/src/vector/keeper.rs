@@ -11,7 +11,7 @@ use super::background::Signal;
 use super::checkpoint::Adopted;
 use super::clusters::Clusters;
 use super::graph::GraphKeeper;
-use super::partition::{Partition, Tuned};
+use super::partition::{Partition, Reach, Tuned};
 use super::search::SCAN_ROWS_MIN;
 use super::signs::Centre;
 use super::tuning::tune;
@@ -51,7 +51,7 @@ pub(super) struct Lists {
     trained: u64,
     trained_rows: usize,
     /// Lists that were enough then.
-    trained_tuned: Tuned,
+    trained_tuned: Tuned<Reach>,
     /// Changes when the number of lists to look at was found out.
     tuned: u64,
     /// Changes when all vectors were put into the lists.
@@ -104,7 +104,7 @@ impl Keeper {
 
 impl Lists {
     /// Lists that were in a file, and had `rows` in them at `filled` changes; there were `changes` when they were taken.
-    pub(super) fn adopted(filled: u64, changes: u64, rows: usize, tuned: Tuned) -> Self {
+    pub(super) fn adopted(filled: u64, changes: u64, rows: usize, tuned: Tuned<Reach>) -> Self {
         Self { trained: filled, trained_rows: rows, trained_tuned: tuned, tuned: changes, filled }
     }
 }
@@ -142,7 +142,7 @@ impl ListKeeper {
             }
             lists.filled = changes;
             let are_worse = filled.longest() > 8 * (filled.len() / filled.clusters().len()).max(16)
-                || are_worse(tuned, lists.trained_tuned);
+                || are_worse(probes(tuned), probes(lists.trained_tuned));
             rows.set_partition(Some(Arc::new(filled.with_tuned(tuned))));
             if are_worse && changed_since(lists.trained) >= lists.trained_rows / 4 {
                 self.make(rows, signal);
@@ -192,10 +192,14 @@ pub(super) fn are_worse(now: Tuned, before: Tuned) -> bool {
     })
 }
 
-/// A power of two near four times the root of the number of vectors; from some hundred thousand on near twice the root.
+fn probes(tuned: Tuned<Reach>) -> Tuned {
+    tuned.map(|reach| reach.map(|reach| reach.probes))
+}
+
+/// A power of two near eight times the root of the number of vectors. The finer the lists, the less there is in those
+/// that must be looked into; twice as many would take twice the time to make, and to be compared with a question.
 fn lists_for(rows: usize) -> usize {
-    let root = rows.isqrt();
-    let lists = (4 * root).min((2 * root).max(1024));
+    let lists = 8 * rows.isqrt();
     // The nearest power of two, in the sense of a factor.
     1 << ((2 * lists * lists).ilog2() / 2)
 }

@@ -22,15 +22,33 @@ pub(super) struct Partition {
     rows: Vec<u32>,
     /// The signs of each of `rows`.
     words: Vec<u64>,
-    tuned: Tuned,
+    tuned: Tuned<Reach>,
 }
 
-/// How many lists are enough to find what a scan finds, for the ten best of all, for the forty best and so on; `None`
-/// where no number of lists is enough, or a scan is as fast.
-pub(super) type Tuned = [Option<usize>; DEPTHS.len()];
+/// How much work is enough to find what a scan finds, for the ten best of all, for the forty best and so on; `None` where
+/// no work is enough, or a scan is as fast.
+pub(super) type Tuned<W = usize> = [Option<W>; DEPTHS.len()];
+
+/// Which lists are looked into after the first: those whose middles are hardly further from the question than the last
+/// of the best that the first lists hold. So a question that has nothing near it takes more lists than others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Reach {
+    /// How much further, in cosines.
+    pub(super) margin: f32,
+    /// How many lists that were, the first among them, on the average.
+    pub(super) probes: usize,
+}
 
 /// A filter that lets in one of four makes the ten best the forty best without it.
-pub(super) const DEPTHS: [usize; 3] = [10, 40, 160];
+pub(super) const DEPTHS: [usize; 3] = [10, 40, DEEPEST];
+
+/// Whoever needs more of the nearest is answered by a scan.
+pub(super) const DEEPEST: usize = 160;
+
+/// One in so many lists is looked into for every question, but not fewer than these.
+const FIRST_SHARE: usize = 64;
+
+const FIRST_MIN: usize = 16;
 
 impl Partition {
     /// Lists of all rows that are in use, by the clusters that they belong to; those that have not changed since they
@@ -84,18 +102,23 @@ impl Partition {
         Some(Self { clusters: Arc::clone(clusters), epoch, starts, rows, words, tuned: [None; DEPTHS.len()] })
     }
 
-    pub(super) fn with_tuned(self, tuned: Tuned) -> Self {
+    pub(super) fn with_tuned(self, tuned: Tuned<Reach>) -> Self {
         Self { tuned, ..self }
     }
 
-    pub(super) fn tuned(&self) -> Tuned {
+    pub(super) fn tuned(&self) -> Tuned<Reach> {
         self.tuned
     }
 
-    /// How many lists are enough for the `depth` best, and down to which depth they are.
-    pub(super) fn probes(&self, depth: usize) -> Option<(usize, usize)> {
-        let (deeper, probes) = DEPTHS.iter().zip(self.tuned).find(|(deeper, _)| **deeper >= depth)?;
-        probes.map(|probes| (probes, *deeper))
+    /// Which lists are enough for the `depth` best, and down to which depth they are.
+    pub(super) fn reach(&self, depth: usize) -> Option<(Reach, usize)> {
+        let (deeper, reach) = DEPTHS.iter().zip(self.tuned).find(|(deeper, _)| **deeper >= depth)?;
+        reach.map(|reach| (reach, *deeper))
+    }
+
+    /// How many lists are looked into for every question.
+    pub(super) fn first(&self) -> usize {
+        (self.clusters.len() / FIRST_SHARE).max(FIRST_MIN)
     }
 
     pub(super) fn clusters(&self) -> &Arc<Clusters> {

@@ -3,14 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use super::chunk::CHUNK_ROWS;
-use super::partition::Partition;
+use super::clusters::Nearness;
+use super::partition::{Partition, Reach};
 use super::search::Search;
 use super::signs::QuerySigns;
 use crate::top_k::{Scored, TopK};
 
 /// What the lists gave.
 enum Probed<T> {
-    Found(Vec<Scored<T>>),
+    /// And how many lists that took.
+    Found(Vec<Scored<T>>, usize),
     /// The filter lets in so few that they must be looked for among so many of the nearest.
     Deeper(usize),
 }
@@ -27,9 +29,11 @@ impl<T: Clone> Search<'_, T> {
     ) -> Option<(Vec<Scored<T>>, usize)> {
         let mut depth = self.limit;
         loop {
-            let (probes, deepest) = partition.probes(depth)?;
-            match self.probe_lists(partition, probes, deepest, &accept, &tiebreak) {
-                Probed::Found(found) => return (found.len() == self.limit).then_some((found, probes)),
+            let (reach, deepest) = partition.reach(depth)?;
+            match self.probe_lists(partition, reach, deepest, &accept, &tiebreak) {
+                Probed::Found(found, probes) => {
+                    return (found.len() == self.limit).then_some((found, probes));
+                }
                 Probed::Deeper(deeper) => depth = deeper,
             }
         }
@@ -38,12 +42,12 @@ impl<T: Clone> Search<'_, T> {
     fn probe_lists(
         &self,
         partition: &Partition,
-        probes: usize,
+        reach: Reach,
         deepest: usize,
         accept: impl Fn(&T) -> bool,
         tiebreak: impl Fn(&T) -> u64,
     ) -> Probed<T> {
-        let near = self.near(partition, probes);
+        let (near, probes) = self.near(partition, reach, deepest);
         let wanted = self.rows.candidates_wanted(self.limit);
         let mut top = TopK::new(self.limit, |_: &T| true, tiebreak);
         let (mut seen, mut goal, mut accepted) = (Vec::new(), wanted, 0);
@@ -69,24 +73,19 @@ impl<T: Clone> Search<'_, T> {
             }
             goal = (seen.len() * wanted).div_ceil(accepted.max(1)).max(2 * seen.len());
         }
-        Probed::Found(top.into_best_first())
+        Probed::Found(top.into_best_first(), probes)
     }
 
-    /// The distances of all rows in the nearest lists, and of those that are in none as they are now.
-    fn near(&self, partition: &Partition, probes: usize) -> Near {
+    /// The distances of all rows in the lists within reach, and of those that are in none as they are now; and how many
+    /// lists there are within reach, for the `depth` best.
+    fn near(&self, partition: &Partition, reach: Reach, depth: usize) -> (Near, usize) {
         let kernel = self.rows.kernel;
-        let mut near = Near { rows: Vec::new(), counts: vec![0; self.rows.dimension + 1] };
         let mut signs = QuerySigns::new(kernel, self.query);
-        let mut distances = [0; CHUNK_ROWS];
-        for list in partition.clusters().nearest_to(kernel, self.query, probes) {
-            let (rows, words) = partition.list(list);
-            let query = signs.relative_to(partition.clusters().centre());
-            for (rows, words) in rows.chunks(CHUNK_ROWS).zip(words.chunks(CHUNK_ROWS * query.len())) {
-                let distances = &mut distances[..rows.len()];
-                kernel.hamming_rows(query, words, distances);
-                near.extend(distances.iter().copied().zip(rows.iter().copied()));
-            }
-        }
+        let (first, mut others) = partition.clusters().nearest_first(kernel, self.query, partition.first());
+        let mut near = self.look_into(partition, &first, &mut signs);
+        let least = least(&mut self.nearest_cosines(&near, compared(depth)), depth) - reach.margin;
+        others.retain(|(cosine, _)| *cosine >= least);
+        near.join(self.look_into(partition, &others, &mut signs));
         for (chunk, first) in self.chunks.iter().zip((0_u32..).step_by(CHUNK_ROWS)) {
             if chunk.newest.load(Ordering::SeqCst) < partition.epoch() {
                 continue;
@@ -99,12 +98,59 @@ impl<T: Clone> Search<'_, T> {
                 new.map(|row| (chunk.distance(kernel, &mut signs, row as usize).unwrap_or(0), first + row)),
             );
         }
+        (near, first.len() + others.len())
+    }
+
+    /// The distances of all rows in these lists.
+    pub(super) fn look_into(
+        &self,
+        partition: &Partition,
+        lists: &[Nearness],
+        signs: &mut QuerySigns,
+    ) -> Near {
+        let mut near = Near { rows: Vec::new(), counts: vec![0; self.rows.dimension + 1] };
+        let mut distances = [0; CHUNK_ROWS];
+        let query = signs.relative_to(partition.clusters().centre());
+        for (_, list) in lists {
+            let (rows, words) = partition.list(*list);
+            for (rows, words) in rows.chunks(CHUNK_ROWS).zip(words.chunks(CHUNK_ROWS * query.len())) {
+                let distances = &mut distances[..rows.len()];
+                self.rows.kernel.hamming_rows(query, words, distances);
+                near.extend(distances.iter().copied().zip(rows.iter().copied()));
+            }
+        }
         near
+    }
+
+    /// The cosines of the nearest of these, at least so many if there are.
+    pub(super) fn nearest_cosines(&self, near: &Near, count: usize) -> Vec<f32> {
+        let mut cosines = Vec::new();
+        if let Some(mut rows) = near.nearest(count, &[]) {
+            self.visit(&mut rows, |_, chunk, row| {
+                if chunk.item(row).is_some() {
+                    cosines.push(chunk.cosine(self.rows.kernel, self.query, row));
+                }
+            });
+        }
+        cosines
     }
 }
 
+/// How many rows of the first lists are compared exactly for the last of the `depth` best of them.
+pub(super) const fn compared(depth: usize) -> usize {
+    64 + 4 * depth
+}
+
+/// The last of the `depth` best; -1 if there are not so many.
+pub(super) fn least(cosines: &mut [f32], depth: usize) -> f32 {
+    if cosines.len() < depth {
+        return -1.0;
+    }
+    *cosines.select_nth_unstable_by(depth - 1, |a, b| b.total_cmp(a)).1
+}
+
 /// Rows by their distance.
-struct Near {
+pub(super) struct Near {
     rows: Vec<(u32, u32)>,
     /// How many there are at each distance.
     counts: Vec<usize>,
@@ -114,6 +160,11 @@ impl Near {
     fn extend(&mut self, rows: impl Iterator<Item = (u32, u32)>) {
         let counts = &mut self.counts;
         self.rows.extend(rows.inspect(|(distance, _)| counts[*distance as usize] += 1));
+    }
+
+    fn join(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, other)| *count += other);
     }
 
     /// The `count` nearest rows, all that are as far as the last of them, and each once, without those that were seen,

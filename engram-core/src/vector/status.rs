@@ -12,13 +12,13 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         let rows = self.rows();
         let count = rows.count();
         let partition = rows.partition();
-        let probes = partition.as_ref().and_then(|partition| partition.probes(LIMIT));
+        let reach = partition.as_ref().and_then(|partition| partition.reach(LIMIT));
         let graph = rows.graph();
         let ef = graph.as_ref().and_then(|graph| graph.ef(LIMIT));
-        let route = match (ef, probes) {
+        let route = match (ef, reach) {
             _ if !rows.may_scan(LIMIT) => Route::Exact,
             (Some((ef, _)), _) => Route::Hnsw { ef },
-            (None, Some((probes, _))) => Route::Ivf { probes },
+            (None, Some((reach, _))) => Route::Ivf { probes: reach.probes },
             (None, None) => Route::Scan,
         };
         let graph_epoch = graph.as_ref().map_or(u32::MAX, |graph| graph.epoch());

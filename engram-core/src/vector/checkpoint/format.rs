@@ -7,11 +7,11 @@ use crate::index::{IndexMode, RecallTarget};
 use crate::vector::chunk::stride;
 use crate::vector::clusters::Sample;
 use crate::vector::graph::{Links, NONE};
-use crate::vector::partition::{DEPTHS, Tuned};
+use crate::vector::partition::{DEPTHS, Reach, Tuned};
 
 const MAGIC: [u8; 8] = *b"ENGRMIDX";
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 pub(super) const HEADER_LEN: usize = 64;
 
@@ -29,7 +29,7 @@ pub(super) struct Index {
     /// What signs are relative to.
     pub(super) mean: Vec<f32>,
     pub(super) middles: Sample,
-    pub(super) tuned: Tuned,
+    pub(super) tuned: Tuned<Reach>,
     pub(super) rows: Vec<Known>,
     /// Of the rows above, by their places there.
     pub(super) graph: Option<Links>,
@@ -58,7 +58,10 @@ pub(super) fn encode(tag: &Tag, index: &Index) -> Vec<u8> {
         bytes.extend(codes[..tag.dimension].iter().map(|code| code.cast_unsigned()));
         numbers(&mut bytes, &[inverse_norm]);
     }
-    words(&mut bytes, &index.tuned.map(word_of));
+    for reach in index.tuned {
+        words(&mut bytes, &[word_of(reach.map(|reach| reach.probes))]);
+        numbers(&mut bytes, &[reach.map_or(0.0, |reach| reach.margin)]);
+    }
     for Known { lsn, crc, list } in &index.rows {
         bytes.extend(lsn.to_le_bytes());
         words(&mut bytes, &[*crc, *list]);
@@ -145,7 +148,11 @@ impl<'a> Reader<'a> {
             codes.resize(stride::<i8>(dimension), 0);
             middles.push(&codes, self.number()?);
         }
-        let tuned = self.tuned()?;
+        let mut tuned = [None; DEPTHS.len()];
+        for reach in &mut tuned {
+            let (probes, margin) = (self.word()?, self.number()?);
+            *reach = (probes != NONE).then_some(Reach { margin, probes: probes as usize });
+        }
         let mut known = Vec::new();
         for _ in 0..rows {
             let row = Known { lsn: self.long()?, crc: self.word()?, list: self.word()? };

@@ -141,6 +141,13 @@ fn a_file_of_another_log_or_form_or_of_a_longer_log_does_not_count() {
     assert_eq!(reason(tag(mode), COUNT - 1), "it counts");
     assert!(reason(tag(mode), COUNT - 2).contains("covers record 8999, and the log ends at 8998"));
     assert!(reason(Tag { log_id: 1, ..tag(mode) }, COUNT).contains("another log"));
+    let mut former = bytes.clone();
+    former[8..12].copy_from_slice(&1_u32.to_le_bytes());
+    let crc = crc32c::crc32c(&former[..60]);
+    former[60..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+    assert!(
+        decode(&former, &tag(mode), Lsn::new(COUNT)).is_err_and(|reason| reason.contains("another version"))
+    );
     for other in [
         Tag { dimension: 161, ..tag(mode) },
         Tag { mode: IndexMode::Auto, ..tag(mode) },

@@ -4,7 +4,7 @@ use super::Graph;
 use crate::vector::arena::Rows;
 use crate::vector::background::Signal;
 use crate::vector::chunk::Query;
-use crate::vector::partition::{DEPTHS, Partition, Tuned};
+use crate::vector::partition::{DEEPEST, DEPTHS, Partition, Tuned};
 use crate::vector::search::Search;
 use crate::vector::tuning::{answers, questions};
 
@@ -42,7 +42,8 @@ pub(super) fn tune<T: Clone>(
             return None;
         }
         let search = Search { rows, chunks: &chunks, query: &query, limit: DEPTHS[0] };
-        let (answers, beside) = (answers(rows, &query), search.listed(partition));
+        let answers = answers(rows, &query, DEEPEST).into_iter().map(|(_, row)| row).collect();
+        let beside = search.listed(partition);
         asked.push(Asked { query, answers, beside });
     }
     let mut tuned = [None; DEPTHS.len()];

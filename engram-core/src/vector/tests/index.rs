@@ -188,6 +188,32 @@ fn what_an_exact_search_finds_is_found() {
     }
 }
 
+/// One of a continuum, with a few directions.
+fn gradual(seed: u64) -> Vec<f32> {
+    let mut own = noise((1 << 45) + seed);
+    let mut vector: Vec<f32> = (0..DIMENSION).map(|_| 0.5 * own()).collect();
+    for direction in 0..12 {
+        let (mut direction, part) = (noise((1 << 46) + direction), own());
+        vector.iter_mut().for_each(|number| *number += part * direction());
+    }
+    vector
+}
+
+#[test]
+fn a_question_takes_the_more_lists_the_less_is_near_it() {
+    let arena = arena(IndexMode::Ivf);
+    fill(&arena, 0..count(), gradual);
+    arena.settle();
+    let lists = |vector: Vec<f32>| ten(&arena, &vector, false, |_| true).1.probes().unwrap();
+    let near: usize = (0..50).map(|item| lists(gradual(item * 7))).sum();
+    let far = |seed: u64| {
+        let mut number = noise((1 << 44) + seed);
+        (0..DIMENSION).map(|_| number()).collect()
+    };
+    let far: usize = (0..50).map(|seed| lists(far(seed))).sum();
+    assert!(far > 2 * near, "{far} and {near} lists for 50 questions each");
+}
+
 /// After a restart all is compared exactly until there are signs: the same question is to find the same.
 #[test]
 fn a_scan_gives_other_ids_than_an_exact_search_to_less_than_one_question_in_a_hundred() {
