@@ -194,7 +194,9 @@ fn gradual(seed: u64) -> Vec<f32> {
     let mut vector: Vec<f32> = (0..DIMENSION).map(|_| 0.5 * own()).collect();
     for direction in 0..12 {
         let (mut direction, part) = (noise((1 << 46) + direction), own());
-        vector.iter_mut().for_each(|number| *number += part * direction());
+        for number in &mut vector {
+            *number += part * direction();
+        }
     }
     vector
 }
