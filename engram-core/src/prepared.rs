@@ -36,11 +36,12 @@ pub(crate) enum Prepared {
 }
 
 impl Prepared {
-    /// The space and the id of the memory that it changes on terms.
+    /// The space and the id of the memory that it is about, if it counts on what is there.
     pub(crate) fn place(&self) -> Option<(&str, &str)> {
         match self {
             Self::Store { space, memory, .. } => Some((space, memory.id())),
             Self::Forget(record) => Some((&record.space, &record.id)),
+            Self::Receipt(record) => Some((&record.space, &record.id)),
             _ => None,
         }
     }

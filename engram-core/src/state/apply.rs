@@ -40,13 +40,13 @@ impl State {
         self.apply_next(&mut self.applying(), lsn, prepared)
     }
 
-    /// Makes a change of a damaged log that was not made in its turn, if that is for want of what is lost: the making of its
-    /// space, or the version that it expects, which `is_lost` says beside the version that is there. Says whether it was.
+    /// Makes a change of a damaged log that was not made in its turn, if `may_hold` says of the version that it expects and
+    /// of the one that is there that this is for want of what is lost; its space, too. Says whether it was.
     pub(crate) fn apply_after_loss(
         &self,
         lsn: Lsn,
         prepared: &mut Prepared,
-        is_lost: impl Fn(Lsn, Lsn) -> bool,
+        may_hold: impl Fn(Option<Lsn>, Lsn) -> bool,
     ) -> bool {
         let Some((space, id)) = prepared.place() else { return false };
         let mut applying = self.applying();
@@ -55,10 +55,9 @@ impl State {
         let terms = match prepared {
             Prepared::Store { terms, .. } => terms,
             Prepared::Forget(record) => &mut record.terms,
-            _ => return false,
+            _ => return self.apply_next(&mut applying, lsn, prepared).is_ok(),
         };
-        let holds = |expected: Lsn| expected == there || (expected > there && is_lost(expected, there));
-        if !terms.expected.take().is_none_or(holds) {
+        if !may_hold(terms.expected.take(), there) {
             return false;
         }
         let Prepared::Store { space, memory, vector, .. } = prepared else {

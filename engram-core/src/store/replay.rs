@@ -1,7 +1,8 @@
 //! What a log holds is applied by one thread, while another reads it and makes its records ready.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::RandomState},
+    hash::BuildHasher as _,
     panic::resume_unwind,
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use engram_storage::{Lsn, RecoveryReport};
 
 use crate::{
     StoreError,
-    payload::{Config, Record},
+    payload::{Config, ForgetRecord, Record},
     prepared::Prepared,
     state::State,
 };
@@ -31,7 +32,14 @@ type Batch = Vec<(Lsn, Prepared)>;
 /// id, those after the last that was made. In a sound log they had lost to another change. In a damaged one what they stand
 /// on may be lost, and they themselves acknowledged.
 #[derive(Default)]
-pub(super) struct Refused(HashMap<String, OfSpace>);
+pub(super) struct Refused {
+    kept: HashMap<String, OfSpace>,
+    /// When a memory was last forgotten, by the hash of its space and id, and a space dropped: what comes after that and
+    /// counts on what was before it had lost.
+    forgotten: HashMap<u64, Lsn>,
+    dropped: HashMap<String, Lsn>,
+    hasher: RandomState,
+}
 
 type OfSpace = HashMap<Arc<str>, Batch>;
 
@@ -138,36 +146,46 @@ impl Replay {
 impl Refused {
     /// Applies the next record, or keeps it.
     pub(super) fn apply(&mut self, state: &State, lsn: Lsn, prepared: &mut Prepared) {
-        match state.apply_prepared(lsn, prepared) {
+        // Without its space there is nothing to note an answer in.
+        let is_homeless =
+            matches!(prepared, Prepared::Receipt(record) if state.space(&record.space).is_none());
+        if is_homeless || state.apply_prepared(lsn, prepared).is_err() {
             // What its terms kept from happening then does not happen now.
-            Err(_) => self.keep(lsn, prepared),
-            Ok(_) => self.end(prepared),
+            self.keep(lsn, prepared);
+        } else {
+            self.end(lsn, prepared);
         }
     }
 
     /// Makes the changes that a damaged log may have acknowledged, in their order: those of a version that is lost, or in a
-    /// space whose making is.
-    pub(super) fn apply_after_loss(self, state: &State, report: &RecoveryReport) {
-        let mut records: Vec<_> = self.0.into_values().flat_map(HashMap::into_values).flatten().collect();
+    /// space whose making is, or after a forgetting that is.
+    pub(super) fn apply_after_loss(mut self, state: &State, report: &RecoveryReport) {
+        let kept = std::mem::take(&mut self.kept);
+        let mut records: Vec<_> = kept.into_values().flat_map(HashMap::into_values).flatten().collect();
         records.sort_unstable_by_key(|(lsn, _)| *lsn);
-        // When the last version of a memory ended that one of them has forgotten.
-        let mut gone = HashMap::new();
         for (lsn, mut prepared) in records {
-            let Some(place) = prepared.place().map(|(space, id)| (space.to_owned(), id.to_owned())) else {
-                continue;
-            };
-            let forgotten = gone.get(&place).copied().unwrap_or(Lsn::ZERO);
-            // A part of the snapshot that is lost leaves nothing of a memory that was in it.
-            let is_lost = |version, there| {
-                version > forgotten
-                    && (report.is_lost(version)
-                        || (there == Lsn::ZERO && report.may_be_lost_with_snapshot(version)))
-            };
-            if state.apply_after_loss(lsn, &mut prepared, is_lost) {
-                tracing::warn!(lsn = lsn.get(), "a change is applied though what it was made on is lost");
-                if matches!(prepared, Prepared::Forget(_)) {
-                    gone.insert(place, lsn);
+            let Some((space, id)) = prepared.place() else { continue };
+            let forgotten = self.forgotten.get(&self.hasher.hash_one((space, id))).copied();
+            let forgotten = forgotten.unwrap_or(Lsn::ZERO);
+            let dropped = self.dropped.get(space).copied();
+            let may_hold = |expected: Option<Lsn>, there: Lsn| match expected {
+                None => true,
+                Some(expected) if expected == there => true,
+                // What was there then may be forgotten by a record that is lost.
+                Some(Lsn::ZERO) => report.is_lost_between(there, lsn),
+                // A part of the snapshot that is lost leaves nothing of a memory that was in it.
+                Some(expected) => {
+                    expected > there.max(forgotten)
+                        && (report.is_lost(expected)
+                            || (there == Lsn::ZERO && report.may_be_lost_with_snapshot(expected)))
                 }
+            };
+            if state.space(space).is_none() && dropped.is_some_and(|at| !report.is_lost_between(at, lsn)) {
+                continue;
+            }
+            if state.apply_after_loss(lsn, &mut prepared, may_hold) {
+                tracing::warn!(lsn = lsn.get(), "a change is applied though what it was made on is lost");
+                self.end(lsn, &prepared);
             }
         }
     }
@@ -176,19 +194,25 @@ impl Refused {
         let Some((space, id)) = prepared.place() else { return };
         let (space, id) = (space.to_owned(), Arc::from(id));
         let prepared = std::mem::replace(prepared, Prepared::Former);
-        self.0.entry(space).or_default().entry(id).or_default().push((lsn, prepared));
+        self.kept.entry(space).or_default().entry(id).or_default().push((lsn, prepared));
     }
 
     /// What was kept before a change that was made does not come back.
-    fn end(&mut self, prepared: &Prepared) {
-        if self.0.is_empty() {
-            return;
-        }
-        if let Prepared::DropSpace { space } = prepared {
-            self.0.remove(space);
-        } else if let Some((space, id)) = prepared.place()
-            && let Some(of_space) = self.0.get_mut(space)
-        {
+    fn end(&mut self, lsn: Lsn, prepared: &Prepared) {
+        let (space, id) = match prepared {
+            Prepared::DropSpace { space } => {
+                self.dropped.insert(space.clone(), lsn);
+                self.kept.remove(space);
+                return;
+            }
+            Prepared::Forget(ForgetRecord { space, id, .. }) => {
+                self.forgotten.insert(self.hasher.hash_one((&**space, &**id)), lsn);
+                (space, id.as_str())
+            }
+            Prepared::Store { space, memory, .. } => (space, memory.id()),
+            _ => return,
+        };
+        if let Some(of_space) = self.kept.get_mut(space) {
             of_space.remove(id);
         }
     }

@@ -149,6 +149,11 @@ impl RecoveryReport {
         self.lost.iter().any(|(first, last)| (*first..=*last).contains(&lsn))
     }
 
+    /// Whether any record of the log between these two is known to be lost.
+    pub fn is_lost_between(&self, after: Lsn, before: Lsn) -> bool {
+        self.lost.iter().any(|(first, last)| after < *last && *first < before)
+    }
+
     /// Whether what a record has come to may be lost with a part of the snapshot.
     pub fn may_be_lost_with_snapshot(&self, lsn: Lsn) -> bool {
         self.snapshot.as_ref().is_some_and(|it| lsn <= it.lsn && it.lost_records + it.left_out > 0)

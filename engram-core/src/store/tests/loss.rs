@@ -2,7 +2,10 @@
 
 use engram_storage::{WalReader, WalRepair};
 
-use super::{terms::expecting, *};
+use super::{
+    terms::{expecting, request},
+    *,
+};
 use crate::{Patch, WriteOptions};
 
 /// Spoils the record of this number on the disk.
@@ -200,4 +203,87 @@ fn a_repair_of_a_snapshot_does_not_cost_a_space_whose_making_it_leaves_out() {
     let store = open(&disk);
     assert_eq!(store.space("notes-of-ada").unwrap().status().count, 4);
     assert_eq!(store.status().recovery.unwrap().declared_lost, 0);
+}
+
+#[test]
+fn what_was_forgotten_stays_so_beside_a_snapshot_that_has_lost_something() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let space = store.default_space();
+    store.store(Episode::text("a", "unlucky words")).unwrap();
+    let first = store.store(episode("b", 1.0)).unwrap().lsn;
+    (0..8_u8).for_each(|n| drop(store.store(episode(&format!("m{n}"), 1.0)).unwrap()));
+    store.snapshot().unwrap();
+    let release = hold(&store);
+    let forgotten = space.submit_forget("b", &WriteOptions::default());
+    let late = space.submit(episode("b", 2.0), &expecting(first));
+    drop(release);
+    assert!(forgotten.wait().is_ok() && late.wait().is_err());
+    drop(space);
+    drop(store);
+    let snapshot = disk.file_names().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
+    let mut bytes = disk.read(&snapshot).unwrap();
+    let at = bytes.windows(7).position(|part| part == b"unlucky").unwrap();
+    bytes[at] ^= 1;
+    disk.plant(&snapshot, bytes);
+    let store = open(&disk);
+    assert_eq!(store.status().recovery.unwrap().lost_records, 1);
+    assert_eq!((store.get("a"), store.get("b")), (None, None));
+}
+
+#[test]
+fn a_space_that_was_dropped_stays_so_when_something_else_is_lost() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let other = store.store(episode("other", 1.0)).unwrap().lsn;
+    store.make_space("s", None).unwrap();
+    let space = store.space("s").unwrap();
+    let release = hold(&store);
+    let dropped = encode(Record::DropSpace { space: "s".to_owned() }).unwrap();
+    let dropped = store.submit_entry(&Arc::from("s"), dropped);
+    let late = space.submit(episode("a", 1.0), &WriteOptions::default());
+    drop(release);
+    assert!(dropped.wait().is_ok() && late.wait().is_err());
+    drop(space);
+    drop(store);
+    lose(&disk, other);
+    let store = open(&disk);
+    assert_eq!(store.status().recovery.unwrap().lost_records, 1);
+    assert!(store.space("s").is_err());
+}
+
+#[test]
+fn what_was_made_anew_after_a_forgetting_that_is_lost_is_not_lost_with_it() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let space = store.default_space();
+    store.store(episode("a", 1.0)).unwrap();
+    let lost = space.forget("a").unwrap().lsn;
+    let made = space.submit(episode("a", 2.0), &expecting(Lsn::ZERO)).wait().unwrap().lsn;
+    space.submit(episode("a", 3.0), &expecting(made)).wait().unwrap();
+    drop(space);
+    drop(store);
+    lose(&disk, lost);
+    assert_eq!(open(&disk).get("a").unwrap().content(), "content 3 of a");
+}
+
+#[test]
+fn an_answer_is_not_lost_with_the_making_of_its_space() {
+    let disk = SimDisk::new(1);
+    let store = open(&disk);
+    let made = store.make_space("s", None).unwrap().lsn;
+    let space = store.space("s").unwrap();
+    space.store(episode("a", 1.0)).unwrap();
+    let answer = space.submit(episode("a", 1.0), &request("k", 1)).wait().unwrap();
+    assert_eq!(answer.outcome, Outcome::Unchanged);
+    let patch = Patch { content: Some("patched".to_owned()), ..Patch::default() };
+    space.patch("a", patch, &WriteOptions::default()).unwrap();
+    drop(space);
+    drop(store);
+    lose(&disk, made);
+    let store = open(&disk);
+    let space = store.space("s").unwrap();
+    let again = space.submit(episode("a", 1.0), &request("k", 1)).wait().unwrap();
+    assert_eq!((again.lsn, again.outcome), (answer.lsn, answer.outcome));
+    assert_eq!(space.get("a").unwrap().content(), "patched");
 }

@@ -7,7 +7,7 @@ pub(super) fn expecting(lsn: Lsn) -> WriteOptions {
     WriteOptions { expected: Some(lsn), ..WriteOptions::default() }
 }
 
-fn request(key: &str, fingerprint: u128) -> WriteOptions {
+pub(super) fn request(key: &str, fingerprint: u128) -> WriteOptions {
     let key = key.to_owned();
     WriteOptions { request: Some(RequestKey { key, fingerprint }), ..WriteOptions::default() }
 }
