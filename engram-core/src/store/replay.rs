@@ -180,7 +180,8 @@ impl Refused {
                             || (there == Lsn::ZERO && report.may_be_lost_with_snapshot(expected)))
                 }
             };
-            if state.space(space).is_none() && dropped.is_some_and(|at| !report.is_lost_between(at, lsn)) {
+            // Since then nothing is lost that it may stand on, not the making of the next space of this name either.
+            if dropped.is_some_and(|at| !report.is_lost_between(at, lsn)) {
                 continue;
             }
             if state.apply_after_loss(lsn, &mut prepared, may_hold) {

@@ -250,6 +250,9 @@ fn a_space_that_was_dropped_stays_so_when_something_else_is_lost() {
     let store = open(&disk);
     assert_eq!(store.status().recovery.unwrap().lost_records, 1);
     assert!(store.space("s").is_err());
+    store.make_space("s", None).unwrap();
+    drop(store);
+    assert_eq!(open(&disk).space("s").unwrap().get("a"), None, "the next of this name is another one");
 }
 
 #[test]
