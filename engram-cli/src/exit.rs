@@ -148,7 +148,8 @@ fn help_for_damage(mode: RecoveryMode) -> &'static str {
         }
         RecoveryMode::SkipCorrupt => {
             "no mode of --recovery goes further, and nothing was changed. Restore a backup; or copy the data directory, and \
-             then `engram repair` makes a log of the records that are whole: `engram verify` tells how many are lost"
+             then `engram repair` makes a log of the records that are whole: `engram verify` tells how many are lost. Where \
+             these refuse, too, do with the file what the error says"
         }
     }
 }
