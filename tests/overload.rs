@@ -47,7 +47,12 @@ fn requests_beyond_those_in_flight_are_told_to_come_again() {
     let server = Server::start(directory.path(), &["--max-in-flight", "1"]);
     let mut slow = connect(&server);
     let head = "POST /v1/memories HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n";
-    write!(slow, "{head}content-length: 26\r\n\r\n{{\"id\": \"a\", ").unwrap();
+    write!(slow, "{head}expect: 100-continue\r\ncontent-length: 26\r\n\r\n").unwrap();
+    // The server asks for the body of a request that it has taken on: no question below can take its place.
+    let mut go_on = [0; 25];
+    slow.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    slow.write_all(b"{\"id\": \"a\", ").unwrap();
     let answer = until(&server, "/v1/status", 503);
     assert_eq!(answer.header("retry-after"), "1");
     answer.problem(503, "overloaded");
