@@ -13,9 +13,25 @@ pub(super) fn lose(disk: &SimDisk, lsn: Lsn) {
     let reader = WalReader::open(Arc::new(disk.clone()));
     let record = reader.iter().flatten().find(|record| record.lsn() == lsn).unwrap();
     let name = format!("wal-{:020}.log", record.segment.get());
-    let mut bytes = disk.read(&name).unwrap();
-    bytes[usize::try_from(record.offset).unwrap()] ^= 1;
-    disk.plant(&name, bytes);
+    flip(disk, &name, |_| usize::try_from(record.offset).unwrap());
+}
+
+/// Spoils the snapshot where `place` says.
+pub(super) fn spoil_snapshot(disk: &SimDisk, place: impl Fn(&[u8]) -> usize) {
+    let name = disk.file_names().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
+    flip(disk, &name, place);
+}
+
+fn flip(disk: &SimDisk, name: &str, place: impl Fn(&[u8]) -> usize) {
+    let mut bytes = disk.read(name).unwrap();
+    let at = place(&bytes);
+    bytes[at] ^= 1;
+    disk.plant(name, bytes);
+}
+
+/// Where this text comes first.
+fn where_first(text: &'static str) -> impl Fn(&[u8]) -> usize {
+    |bytes| bytes.windows(text.len()).position(|part| part == text.as_bytes()).unwrap()
 }
 
 #[test]
@@ -182,12 +198,8 @@ fn a_repair_of_a_snapshot_does_not_cost_a_space_whose_making_it_leaves_out() {
     }
     store.snapshot().unwrap();
     drop(store);
-    let snapshot = disk.file_names().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
-    let mut bytes = disk.read(&snapshot).unwrap();
     // It is named first where it is made.
-    let at = bytes.windows(12).position(|part| part == b"notes-of-ada").unwrap();
-    bytes[at] ^= 1;
-    disk.plant(&snapshot, bytes);
+    spoil_snapshot(&disk, where_first("notes-of-ada"));
     let after = WalRepair::new(Arc::new(disk.clone())).and_then(WalRepair::run).unwrap();
     assert_eq!((after.lost_records, after.declared_lost, after.damage.len()), (0, 1, 0));
     for _ in 0..2 {
@@ -221,11 +233,7 @@ fn what_was_forgotten_stays_so_beside_a_snapshot_that_has_lost_something() {
     assert!(forgotten.wait().is_ok() && late.wait().is_err());
     drop(space);
     drop(store);
-    let snapshot = disk.file_names().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
-    let mut bytes = disk.read(&snapshot).unwrap();
-    let at = bytes.windows(7).position(|part| part == b"unlucky").unwrap();
-    bytes[at] ^= 1;
-    disk.plant(&snapshot, bytes);
+    spoil_snapshot(&disk, where_first("unlucky"));
     let store = open(&disk);
     assert_eq!(store.status().recovery.unwrap().lost_records, 1);
     assert_eq!((store.get("a"), store.get("b")), (None, None));

@@ -2,7 +2,10 @@
 
 use engram_storage::WalReader;
 
-use super::{loss::lose, *};
+use super::{
+    loss::{lose, spoil_snapshot},
+    *,
+};
 use crate::{LogAudit, ModelIdentity, payload::Config};
 
 fn model(name: &str) -> ModelIdentity {
@@ -184,10 +187,7 @@ fn vectors_of_two_models_are_not_mixed_when_the_record_of_the_change_is_lost() {
         let live = everything(&store);
         drop(store);
         // The first record of the snapshot says how the store is made; so does its last.
-        let snapshot = disk.file_names().into_iter().find(|name| name.starts_with("snapshot-")).unwrap();
-        let mut bytes = disk.read(&snapshot).unwrap();
-        bytes[512 + 64] ^= 1;
-        disk.plant(&snapshot, bytes);
+        spoil_snapshot(&disk, |_| 512 + 64);
         let store = reopen(&disk);
         assert_eq!(store.status().recovery.unwrap().lost_records, 1);
         assert_eq!((everything(&store), store.status().model), (live, Some(model("new"))));
