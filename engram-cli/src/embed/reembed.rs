@@ -65,7 +65,7 @@ pub(crate) enum ReembedState {
     #[default]
     Idle,
     Running,
-    /// It could not be done: all is as it was.
+    /// It could not be done: all is as it was, unless the log failed at the change itself, which `last_error` tells then.
     Failed,
     /// It was not wanted any more: all is as it was.
     Cancelled,
