@@ -64,6 +64,17 @@ impl RealDisk {
     }
 }
 
+/// Unlocks when it is dropped. To close the file is not enough: while another thread starts a process, that process
+/// has a copy of the file until it runs its program, and the lock would be held for as long.
+pub(super) struct LockedDirectory(pub(super) File);
+
+impl Drop for LockedDirectory {
+    fn drop(&mut self) {
+        // Where it fails, closing the file is what is left, and that follows.
+        drop(self.0.unlock());
+    }
+}
+
 impl Disk for RealDisk {
     fn path(&self) -> &Path {
         &self.directory
@@ -84,7 +95,7 @@ impl Disk for RealDisk {
         }
         // As above: a full or read-only disk must not keep the lock from being held.
         drop(fs::write(self.at(LOCK_NAME), std::process::id().to_string()));
-        Ok(Box::new(directory))
+        Ok(Box::new(LockedDirectory(directory)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {

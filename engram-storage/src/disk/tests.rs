@@ -105,6 +105,17 @@ fn what_is_interrupted_is_gone_on_with() {
 }
 
 #[test]
+fn a_real_lock_is_let_go_although_a_process_being_started_has_a_copy_of_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::open(directory.path()).unwrap();
+    let lock = disk.lock().unwrap();
+    let copy = lock.downcast_ref::<real::LockedDirectory>().unwrap().0.try_clone().unwrap();
+    drop(lock);
+    drop(disk.lock().expect("the copy of the file does not hold the lock"));
+    drop(copy);
+}
+
+#[test]
 fn a_lock_names_its_holder() {
     let directory = tempfile::tempdir().unwrap();
     let disk = RealDisk::create(directory.path()).unwrap();
