@@ -114,10 +114,18 @@ impl Kernel {
             Isa::Portable => portable::rows_hamming(query, rows, out),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => portable::rows_hamming(query, rows, out),
-            // SAFETY: a `Kernel` of these instruction sets is made only after `supported` has found `popcnt`.
+            // SAFETY: a `Kernel` of these instruction sets is made only after `supported` has found `popcnt`, and of the
+            // latter two after it has found `avx2`.
             #[cfg(target_arch = "x86_64")]
             Isa::Popcnt | Isa::Avx2 | Isa::Avx512Vnni => unsafe {
-                x86_64::rows_hamming_popcnt(query, rows, out);
+                match (self.0, query.len()) {
+                    // What embeddings are often long: 768, 1024, 1536 and 3072 numbers.
+                    (Isa::Avx2 | Isa::Avx512Vnni, 12) => x86_64::rows_hamming_avx2::<3>(query, rows, out),
+                    (Isa::Avx2 | Isa::Avx512Vnni, 16) => x86_64::rows_hamming_avx2::<4>(query, rows, out),
+                    (Isa::Avx2 | Isa::Avx512Vnni, 24) => x86_64::rows_hamming_avx2::<6>(query, rows, out),
+                    (Isa::Avx2 | Isa::Avx512Vnni, 48) => x86_64::rows_hamming_avx2::<12>(query, rows, out),
+                    _ => x86_64::rows_hamming_popcnt(query, rows, out),
+                }
             },
         }
     }

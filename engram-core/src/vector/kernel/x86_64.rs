@@ -1,10 +1,13 @@
 //! For x86-64: AVX2, AVX-512 with VNNI, and the instruction that counts bits.
 
 use std::arch::x86_64::{
-    __m256i, __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32, _mm256_add_epi32,
-    _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_extracti128_si256, _mm256_madd_epi16,
-    _mm256_setzero_si256, _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_reduce_add_epi32,
-    _mm512_set1_epi8, _mm512_setzero_si512, _mm512_sub_epi32, _mm512_xor_si512,
+    __m256i, __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32, _mm_storeu_si128,
+    _mm256_add_epi8, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_si128, _mm256_cvtepi8_epi16,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_or_si256, _mm256_sad_epu8,
+    _mm256_set1_epi8, _mm256_setr_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi64,
+    _mm256_srli_epi16, _mm256_unpackhi_epi64, _mm256_unpacklo_epi64, _mm256_xor_si256, _mm512_add_epi32,
+    _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_setzero_si512,
+    _mm512_sub_epi32, _mm512_xor_si512,
 };
 
 use super::portable;
@@ -95,10 +98,77 @@ pub(super) fn rows_f32_avx512(query: &[f32], rows: &[f32], out: &mut [f32]) {
     portable::rows_f32(query, rows, out);
 }
 
-/// A few such instructions a row: wider registers would have to be added up for each row, which is slower.
 #[target_feature(enable = "popcnt")]
 pub(super) fn rows_hamming_popcnt(query: &[u64], rows: &[u64], out: &mut [u32]) {
     portable::rows_hamming(query, rows, out);
+}
+
+/// For rows of `BLOCKS` blocks of four words: takes half the time of [`rows_hamming_popcnt`], since what the lanes of
+/// wide registers hold is added up for four rows at once.
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) fn rows_hamming_avx2<const BLOCKS: usize>(query: &[u64], rows: &[u64], out: &mut [u32]) {
+    const { assert!(BLOCKS * 8 <= u8::MAX as usize, "the sum of a byte's bits in all blocks is kept in a byte") }
+    let (query_blocks, _) = query.as_chunks::<4>();
+    let Some(blocks) = query_blocks.first_chunk::<BLOCKS>() else { return };
+    let (rows_of_blocks, _) = rows.as_chunks::<4>().0.as_chunks::<BLOCKS>();
+    let (fours, rest) = rows_of_blocks.as_chunks::<4>();
+    let (out_fours, out_rest) = out.as_chunks_mut::<4>();
+    for ([a, b, c, d], out) in fours.iter().zip(out_fours) {
+        let (a, b) = (differing_256(blocks, a), differing_256(blocks, b));
+        let (c, d) = (differing_256(blocks, c), differing_256(blocks, d));
+        // The sums are in the lower halves of the lanes.
+        let ab = _mm256_or_si256(a, _mm256_slli_epi64::<32>(b));
+        let cd = _mm256_or_si256(c, _mm256_slli_epi64::<32>(d));
+        let sums = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+        let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        // SAFETY: the reference is to 16 writable bytes, and the store asks for no alignment.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+    }
+    portable::rows_hamming(query, rest.as_flattened().as_flattened(), out_rest);
+}
+
+/// How many bits differ, in four sums, one in each lane of 64 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn differing_256<const BLOCKS: usize>(query: &[[u64; 4]; BLOCKS], row: &[[u64; 4]; BLOCKS]) -> __m256i {
+    let (query_threes, query_rest) = query.as_chunks::<3>();
+    let (row_threes, row_rest) = row.as_chunks::<3>();
+    let mut sums = _mm256_setzero_si256();
+    for (q, r) in query_threes.iter().zip(row_threes) {
+        let a = differing_bits(&q[0], &r[0]);
+        let b = differing_bits(&q[1], &r[1]);
+        let c = differing_bits(&q[2], &r[2]);
+        // Added bit by bit, three registers become two: one of ones and one of twos.
+        let ab = _mm256_xor_si256(a, b);
+        let ones = bits_of_bytes(_mm256_xor_si256(ab, c));
+        let twos = bits_of_bytes(_mm256_or_si256(_mm256_and_si256(a, b), _mm256_and_si256(ab, c)));
+        sums = _mm256_add_epi8(sums, _mm256_add_epi8(ones, _mm256_add_epi8(twos, twos)));
+    }
+    for (q, r) in query_rest.iter().zip(row_rest) {
+        sums = _mm256_add_epi8(sums, bits_of_bytes(differing_bits(q, r)));
+    }
+    _mm256_sad_epu8(sums, _mm256_setzero_si256())
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn differing_bits(a: &[u64; 4], b: &[u64; 4]) -> __m256i {
+    // SAFETY: the references are to 32 readable bytes each, and the loads ask for no alignment.
+    let (a, b) = unsafe { (_mm256_loadu_si256(a.as_ptr().cast()), _mm256_loadu_si256(b.as_ptr().cast())) };
+    _mm256_xor_si256(a, b)
+}
+
+/// How many bits of each byte are set: looked up for its halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn bits_of_bytes(bytes: __m256i) -> __m256i {
+    let bits_of = _mm256_setr_epi8(
+        0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
+    );
+    let low = _mm256_set1_epi8(0x0f);
+    let high_halves = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), low);
+    let low_halves = _mm256_shuffle_epi8(bits_of, _mm256_and_si256(bytes, low));
+    _mm256_add_epi8(low_halves, _mm256_shuffle_epi8(bits_of, high_halves))
 }
 
 #[target_feature(enable = "avx2")]
