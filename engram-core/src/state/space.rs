@@ -339,7 +339,8 @@ impl SpaceState {
         let vectors = self.vectors();
         let prepared = vectors.query(embedding)?;
         let accept = |memory: &Arc<Memory>| !memory.has_expired(now) && query.filter.accepts(memory);
-        Ok(vectors.search(&prepared, limit, query.exact, accept, newer_first))
+        let is_wide = query.filter == Filter::default();
+        Ok(vectors.search(&prepared, limit, query.exact, is_wide, accept, newer_first))
     }
 
     fn by_words(&self, text: &str, filter: &Filter, limit: usize, now: DateTime<Utc>) -> Found {

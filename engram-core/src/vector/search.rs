@@ -1,6 +1,6 @@
 //! How the nearest vectors are found. Candidates come from signs; what is returned was compared exactly.
 
-use std::sync::RwLockReadGuard;
+use std::{cell::Cell, sync::RwLockReadGuard};
 
 use super::arena::{Chunks, Rows, VectorArena};
 use super::candidates::Candidates;
@@ -26,12 +26,15 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
     /// If `exact`, or as long as there are few vectors, all of them are compared, and where no two items have the same
     /// tiebreak, the result does not depend on which rows they lie in. Otherwise a few of the nearest may be others.
     ///
+    /// `is_wide` says that `accept` is likely to let all in, and changes nothing but the time that it takes.
+    ///
     /// `accept` and `tiebreak` run while chunks are locked for reading: they must not write to this arena.
     pub(crate) fn search(
         &self,
         query: &Query,
         limit: usize,
         exact: bool,
+        is_wide: bool,
         accept: impl Fn(&T) -> bool,
         tiebreak: impl Fn(&T) -> u64,
     ) -> (Vec<Scored<T>>, Route) {
@@ -43,18 +46,18 @@ impl<T: Clone + Send + Sync + 'static> VectorArena<T> {
         let chunks = rows.chunks();
         let search = Search { rows, chunks: &chunks, query, limit };
         if !exact && rows.may_scan(limit) {
-            if let Some(partition) = rows.partition() {
-                if let Some(graph) = rows.graph()
-                    && let Some((found, ef)) = search.by_graph(&graph, &partition, &accept, &tiebreak)
-                {
-                    return (found, Route::Hnsw { ef });
-                }
-                if let Some((found, probes)) = search.probe(&partition, &accept, &tiebreak) {
-                    return (found, Route::Ivf { probes });
-                }
-            }
-            if let Some(found) = search.scan(&accept, &tiebreak) {
-                return (found, Route::Scan);
+            // To ask about an item takes as long as twenty rows of signs: it lies somewhere else. So only those are asked
+            // about that would be returned. Those refused have taken the places of others; then all are asked about.
+            let (refused, all) = (Cell::new(false), |_: &T| true);
+            let noted = |item: &T| {
+                let is_accepted = accept(item);
+                refused.set(refused.get() || !is_accepted);
+                is_accepted
+            };
+            let found = is_wide.then(|| search.by_index(&all, &noted, &tiebreak)).flatten();
+            let found = found.filter(|_| !refused.get());
+            if let Some(found) = found.or_else(|| search.by_index(&accept, &accept, &tiebreak)) {
+                return found;
             }
         }
         (search.exact(&accept, &tiebreak), Route::Exact)
@@ -70,6 +73,27 @@ pub(super) struct Search<'a, T> {
 }
 
 impl<T: Clone> Search<'_, T> {
+    /// The best of the candidates that `sieve` lets in, if `accept` does, too; and the way they were found. `None` if there
+    /// may be more to find.
+    fn by_index(
+        &self,
+        sieve: &impl Fn(&T) -> bool,
+        accept: &impl Fn(&T) -> bool,
+        tiebreak: &impl Fn(&T) -> u64,
+    ) -> Option<(Vec<Scored<T>>, Route)> {
+        if let Some(partition) = self.rows.partition() {
+            if let Some(graph) = self.rows.graph()
+                && let Some((found, ef)) = self.by_graph(&graph, &partition, sieve, accept, tiebreak)
+            {
+                return Some((found, Route::Hnsw { ef }));
+            }
+            if let Some((found, probes)) = self.probe(&partition, sieve, accept, tiebreak) {
+                return Some((found, Route::Ivf { probes }));
+            }
+        }
+        Some((self.scan(sieve, accept, tiebreak)?, Route::Scan))
+    }
+
     /// All vectors, compared exactly.
     fn exact(&self, accept: impl Fn(&T) -> bool, tiebreak: impl Fn(&T) -> u64) -> Vec<Scored<T>> {
         let mut top = TopK::new(self.limit, accept, tiebreak);
@@ -81,13 +105,17 @@ impl<T: Clone> Search<'_, T> {
 
     /// The signs of all vectors, then the nearest exactly. `None` if rows have changed meanwhile, so that there might
     /// be more to find.
-    fn scan(&self, accept: impl Fn(&T) -> bool, tiebreak: impl Fn(&T) -> u64) -> Option<Vec<Scored<T>>> {
+    fn scan(
+        &self,
+        sieve: &impl Fn(&T) -> bool,
+        accept: &impl Fn(&T) -> bool,
+        tiebreak: &impl Fn(&T) -> u64,
+    ) -> Option<Vec<Scored<T>>> {
         let kernel = self.rows.kernel;
         // Those of chunks without signs are here already when the others come.
-        let mut top = TopK::new(self.limit, &accept, &tiebreak);
+        let mut top = TopK::new(self.limit, accept, tiebreak);
         let wanted = self.rows.candidates_wanted(self.limit);
-        let mut candidates =
-            self.candidates(wanted, &accept, |chunk| chunk.scan(kernel, self.query, &mut top));
+        let mut candidates = self.candidates(wanted, sieve, |chunk| chunk.scan(kernel, self.query, &mut top));
         let were_enough = candidates.len() >= self.limit;
         self.visit(&mut candidates, |_, chunk, row| {
             let cosine = chunk.cosine(kernel, self.query, row);
@@ -103,11 +131,11 @@ impl<T: Clone> Search<'_, T> {
     }
 
     /// The rows nearest to the query by their signs, `wanted` of them and more if there are ties, each in use and
-    /// accepted. Chunks without signs are handed to `without_signs` instead.
+    /// let in by `sieve`. Chunks without signs are handed to `without_signs` instead.
     pub(super) fn candidates(
         &self,
         wanted: usize,
-        accept: impl Fn(&T) -> bool,
+        sieve: impl Fn(&T) -> bool,
         mut without_signs: impl FnMut(&Chunk<T>),
     ) -> Vec<u32> {
         let mut candidates = Candidates::new(wanted, self.rows.dimension);
@@ -120,7 +148,7 @@ impl<T: Clone> Search<'_, T> {
                 continue;
             };
             for ((row, id), distance) in (first..).enumerate().zip(distances) {
-                if *distance <= candidates.floor() && chunk.item(row).is_some_and(&accept) {
+                if *distance <= candidates.floor() && chunk.item(row).is_some_and(&sieve) {
                     candidates.push(*distance, id);
                 }
             }

@@ -5,7 +5,7 @@ use super::background::Signal;
 use super::chunk::Query;
 use super::clusters::{Nearness, Sample, question_between};
 use super::partition::{DEEPEST, DEPTHS, Partition, Reach, Tuned};
-use super::probe::{compared, least};
+use super::probe::{Near, compared, least};
 use super::search::Search;
 use super::signs::{Centre, QuerySigns};
 
@@ -111,7 +111,8 @@ impl<T: Clone> Search<'_, T> {
     fn begin(&self, partition: &Partition, same: f32) -> Began {
         let kernel = self.rows.kernel;
         let (first, others) = partition.clusters().nearest_first(kernel, self.query, partition.first());
-        let near = self.look_into(partition, &first, &mut QuerySigns::new(kernel, self.query));
+        let mut near = Near::new(self.rows.dimension);
+        near.look_into(kernel, partition, &first, &mut QuerySigns::new(kernel, self.query));
         let mut cosines = self.nearest_cosines(&near, compared(DEEPEST + SAME_MAX));
         cosines.retain(|cosine| *cosine < same);
         Began { others, least: DEPTHS.map(|depth| least(&mut cosines, depth)) }

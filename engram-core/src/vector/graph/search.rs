@@ -24,19 +24,20 @@ impl<T: Clone> Search<'_, T> {
         &self,
         graph: &Graph,
         partition: &Partition,
-        accept: impl Fn(&T) -> bool,
-        tiebreak: impl Fn(&T) -> u64,
+        sieve: &impl Fn(&T) -> bool,
+        accept: &impl Fn(&T) -> bool,
+        tiebreak: &impl Fn(&T) -> u64,
     ) -> Option<(Vec<Scored<T>>, usize)> {
         // What the graph has and no list is looked at, too: no way may lead to it. First the epoch: what is stamped before
         // it is in the graph that is looked at then.
-        let tail = self.tail(graph.epoch().min(partition.epoch()), &accept);
+        let tail = self.tail(graph.epoch().min(partition.epoch()), sieve);
         let view = graph.view();
         let mut listed = self.listed(partition);
-        let mut depth = self.depth(&mut listed, &accept)?;
+        let mut depth = self.depth(&mut listed, sieve)?;
         loop {
             let (ef, deepest) = graph.ef(depth)?;
             let mut walked: Vec<u32> = self.walk(&view, ef).into_iter().map(|near| near.row).collect();
-            depth = self.depth(&mut walked, &accept)?;
+            depth = self.depth(&mut walked, sieve)?;
             if depth > deepest {
                 continue;
             }
@@ -44,7 +45,7 @@ impl<T: Clone> Search<'_, T> {
             walked.extend_from_slice(&tail);
             walked.sort_unstable();
             walked.dedup();
-            let mut top = TopK::new(self.limit, &accept, &tiebreak);
+            let mut top = TopK::new(self.limit, accept, tiebreak);
             self.visit(&mut walked, |_, chunk, row| {
                 let cosine = chunk.cosine(self.rows.kernel, self.query, row);
                 if top.may_enter(cosine)
@@ -67,12 +68,12 @@ impl<T: Clone> Search<'_, T> {
 
     /// How many of the nearest there must be for the limit to be among them, as far as these rows tell; `None` if none
     /// of them is let in.
-    fn depth(&self, rows: &mut [u32], accept: impl Fn(&T) -> bool) -> Option<usize> {
+    fn depth(&self, rows: &mut [u32], sieve: impl Fn(&T) -> bool) -> Option<usize> {
         let (mut asked, mut accepted) = (0_usize, 0_usize);
         self.visit(rows, |_, chunk, row| {
             if let Some(item) = chunk.item(row) {
                 asked += 1;
-                accepted += usize::from(accept(item));
+                accepted += usize::from(sieve(item));
             }
         });
         self.limit.saturating_mul(asked).checked_div(accepted)
@@ -99,8 +100,8 @@ impl<T: Clone> Search<'_, T> {
         candidates.into_rows()
     }
 
-    /// The nearest rows, by their signs, of those that were filled in this epoch or later, each accepted.
-    fn tail(&self, epoch: u32, accept: impl Fn(&T) -> bool) -> Vec<u32> {
+    /// The nearest rows, by their signs, of those that were filled in this epoch or later, each let in.
+    fn tail(&self, epoch: u32, sieve: impl Fn(&T) -> bool) -> Vec<u32> {
         let mut signs = QuerySigns::new(self.rows.kernel, self.query);
         let mut candidates = self.few();
         for (chunk, first) in self.chunks.iter().zip((0_u32..).step_by(CHUNK_ROWS)) {
@@ -114,7 +115,7 @@ impl<T: Clone> Search<'_, T> {
                 }
                 // What has no signs yet is a candidate.
                 let distance = chunk.distance(self.rows.kernel, &mut signs, row).unwrap_or(0);
-                if distance <= candidates.floor() && chunk.item(row).is_some_and(&accept) {
+                if distance <= candidates.floor() && chunk.item(row).is_some_and(&sieve) {
                     candidates.push(distance, id);
                 }
             }

@@ -130,7 +130,7 @@ fn a_way_leads_to_each_node_and_the_nearest_are_found() {
     let mut found = 0;
     for seed in 0..100 {
         let query = Query::new(&stored(&noise_vector(COUNT + seed, DIMENSION), Precision::Int8));
-        let (exact, _) = arena.search(&query, 10, true, |_| true, |item| *item);
+        let (exact, _) = arena.search(&query, 10, true, true, |_| true, |item| *item);
         let search = Search { rows: arena.rows(), chunks: &chunks, query: &query, limit: 10 };
         let near: Vec<u64> = search.walk(&view, 100).into_iter().map(|near| u64::from(near.row)).collect();
         assert_eq!(near.len(), 100);

@@ -66,7 +66,7 @@ pub(in crate::vector) fn ten(
     exact: bool,
     accept: impl Fn(&u64) -> bool,
 ) -> (Vec<u64>, Route) {
-    let (found, route) = arena.search(&query(arena, vector), 10, exact, accept, |item| *item);
+    let (found, route) = arena.search(&query(arena, vector), 10, exact, false, accept, |item| *item);
     assert!(found.is_sorted_by(|a, b| a.score > b.score || (a.score >= b.score && a.item > b.item)));
     (found.into_iter().map(|found| found.item).collect(), route)
 }
@@ -77,6 +77,9 @@ fn recall(arena: &Arena, queries: impl Iterator<Item = Vec<f32>>, accept: impl F
     for vector in queries {
         let (expected, _) = ten(arena, &vector, true, &accept);
         let (found, _) = ten(arena, &vector, false, &accept);
+        // Who is asked about before and who after changes nothing.
+        let (wide, _) = arena.search(&query(arena, &vector), 10, false, true, &accept, |item| *item);
+        assert!(wide.iter().map(|found| found.item).eq(found.iter().copied()));
         assert_eq!(found.len(), expected.len());
         assert!(found.iter().all(&accept));
         assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len(), "one is found twice");
