@@ -112,6 +112,17 @@ pub enum StoreError {
         /// The first place where it can.
         oldest: Lsn,
     },
+    /// No change is so far yet: whoever asks has followed another store, or this one before it was restored, or lost what
+    /// was not synced.
+    #[error(
+        "expected changes after LSN {applied} or before, the last there is, got {after}: this log has no such change"
+    )]
+    ChangesAhead {
+        /// Where it was to go on.
+        after: Lsn,
+        /// The last change.
+        applied: Lsn,
+    },
     /// The store is full. Nothing is dropped to make room: forget memories, or raise the capacity.
     #[error("{} holds {count} memories, its capacity is {capacity}", space.as_ref().map_or_else(|| "the store".to_owned(), |space| format!("the space {space:?}")))]
     CapacityReached {

@@ -201,7 +201,17 @@ impl State {
 
     /// The changes after `after`: see [`Feed::after`].
     pub(crate) fn changes(&self, after: Lsn, limit: usize) -> Result<Vec<FeedItem>, StoreError> {
+        let applied = self.applied_lsn();
+        if after > applied {
+            return Err(StoreError::ChangesAhead { after, applied });
+        }
         self.feed.after(after, limit)
+    }
+
+    /// All changes after `after` of which something can be seen already: none is applied halfway.
+    pub(crate) fn settled_changes(&self, after: Lsn) -> Result<Vec<FeedItem>, StoreError> {
+        let _applying = self.applying();
+        self.feed.after(after, usize::MAX)
     }
 
     /// A memory and its vector, of the same version.

@@ -224,7 +224,8 @@ impl MemoryStore {
     /// The changes after `after` that readers see, of all spaces, the first `limit` of them: those of the log, and none twice.
     ///
     /// # Errors
-    /// [`StoreError::ChangesGone`] when they are not kept any more.
+    /// [`StoreError::ChangesGone`] when they are not kept any more, [`StoreError::ChangesAhead`] when `after` is none of
+    /// this log.
     pub fn changes(&self, after: Lsn, limit: usize) -> Result<Vec<FeedItem>, StoreError> {
         self.state.changes(after, limit)
     }
@@ -253,7 +254,7 @@ impl MemoryStore {
             let memory = space.state.get_any(id).filter(|memory| memory.has_expired(now));
             let Some(memory) = memory else { continue };
             let options = WriteOptions { expected: Some(memory.lsn()), ..WriteOptions::default() };
-            handles.push(space.submit_forget(id, &options));
+            handles.push(space.submit_forget_expired(id, &options));
         }
         for handle in handles {
             match handle.wait() {

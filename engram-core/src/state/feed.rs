@@ -36,6 +36,16 @@ pub enum FeedEvent {
     SpaceDropped,
 }
 
+impl FeedEvent {
+    /// The memory that it happened to.
+    pub(crate) fn into_id(self) -> Option<Arc<str>> {
+        match self {
+            Self::Stored(id) | Self::Embedded(id) | Self::Forgotten(id) => Some(id),
+            Self::SpaceConfigured | Self::SpaceDropped => None,
+        }
+    }
+}
+
 /// As many of the last changes as are kept in memory.
 #[derive(Default)]
 pub(super) struct Feed {

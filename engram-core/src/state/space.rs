@@ -27,6 +27,9 @@ use crate::{
     words::{DocId, Tokens, WordIndex},
 };
 
+/// Memories that are looked at together when all are: no change waits for longer.
+const IDS_OF_PAGE: usize = 1024;
+
 pub(super) type Vectors = VectorArena<Arc<Memory>>;
 
 pub(crate) struct SpaceState {
@@ -305,6 +308,19 @@ impl SpaceState {
     pub(crate) fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         query.check()?;
         Ok(self.timeline.page(query, Utc::now()))
+    }
+
+    /// The ids of the memories that a filter accepts, page for page: what changes meanwhile may be missing, or there twice.
+    pub(crate) fn ids(&self, filter: &Filter) -> Vec<Arc<str>> {
+        let now = Utc::now();
+        let (mut ids, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.timeline.next(after.as_ref(), IDS_OF_PAGE);
+            let Some(last) = page.last() else { return ids };
+            after = Some(Cursor::of(last));
+            let accepted = page.iter().filter(|it| !it.has_expired(now) && filter.accepts(it));
+            ids.extend(accepted.map(|memory| Arc::clone(&memory.id)));
+        }
     }
 
     pub(super) fn recall(&self, lsn: Lsn, query: &Query) -> Result<Recall, StoreError> {

@@ -1,6 +1,6 @@
 //! One space of a store, and what is done in it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::Utc;
 use engram_storage::{Lsn, WalEntry};
@@ -11,7 +11,7 @@ use super::{
     options::check_request_key,
 };
 use crate::{
-    Embedding, Episode, IndexStatus, ListQuery, Memory, Outcome, Page, Patch, Query, Recall, Receipt,
+    Embedding, Episode, Filter, IndexStatus, ListQuery, Memory, Outcome, Page, Patch, Query, Recall, Receipt,
     ReceiptHandle, StoreError,
     episode::check_id,
     payload::{EmbedRecord, ForgetRecord, LoggedVector, ReceiptRecord, Record, Request, StoreRecord, Terms},
@@ -112,7 +112,20 @@ impl Space<'_> {
 
     /// Forgets a memory under these terms: see [`MemoryStore::submit_forget`].
     pub fn submit_forget(&self, id: &str, options: &WriteOptions) -> ReceiptHandle {
-        self.commit_checked(self.prepare_forget(id, options))
+        self.commit_checked(self.prepare_forget(id, options, |id| self.state.get(id)))
+    }
+
+    /// The same of a memory whose time is over, which is there for nobody else.
+    pub(super) fn submit_forget_expired(&self, id: &str, options: &WriteOptions) -> ReceiptHandle {
+        self.commit_checked(self.prepare_forget(id, options, |id| self.state.get_any(id)))
+    }
+
+    /// What the request with this key was answered, if it came before.
+    ///
+    /// # Errors
+    /// [`StoreError::RequestKeyReused`] when it was another request.
+    pub fn answered(&self, request: &RequestKey) -> Result<Option<Receipt>, StoreError> {
+        self.repeated(&request.key, request.fingerprint)
     }
 
     /// Gives a memory that has none its embedding. It stays the same version; where it is another one by then, or has got
@@ -183,8 +196,14 @@ impl Space<'_> {
         // Looked at before the memory is: a change that lands between the two is seen by one of them.
         let is_changing = self.state.in_flight.touches(&id);
         let before = self.store.state.get_with_vector(&self.state, &id);
+        let mut expected = options.expected;
         if !is_changing {
-            check_expected(&id, options.expected, before.as_ref().map(|(memory, _)| &**memory))?;
+            // What has expired is there for nobody, although it is forgotten only a moment later.
+            let (now, memory) = (Utc::now(), before.as_ref().map(|(memory, _)| &**memory));
+            check_expected(&id, expected, memory.filter(|memory| !memory.has_expired(now)))?;
+            if let Some(memory) = memory.filter(|_| expected == Some(Lsn::ZERO)) {
+                expected = Some(memory.lsn());
+            }
         }
         let vector = match &before {
             Some((memory, stored)) if vector.is_none() && options.keeps_embedding && !is_changing => {
@@ -213,7 +232,7 @@ impl Space<'_> {
             self.check_capacity()?;
         }
         let space = self.name().to_owned();
-        let terms = Terms { expected: options.expected, request };
+        let terms = Terms { expected, request };
         let record =
             StoreRecord { space, id, when_us, content, confidence, metadata, vector, expires_us, terms };
         self.check_memory(&record, before.as_ref().map(|(memory, _)| &**memory))?;
@@ -221,7 +240,12 @@ impl Space<'_> {
         Ok(Checked::Write(Change { entry, flight, request: flight_of_request, unchanged: None }))
     }
 
-    fn prepare_forget(&self, id: &str, options: &WriteOptions) -> Result<Checked, StoreError> {
+    fn prepare_forget(
+        &self,
+        id: &str,
+        options: &WriteOptions,
+        memory: impl FnOnce(&str) -> Option<Arc<Memory>>,
+    ) -> Result<Checked, StoreError> {
         check_id(id)?;
         let (flight_of_request, request) = match self.begin(options)? {
             Begun::Answered(receipt) => return Ok(Checked::Answered(receipt)),
@@ -229,7 +253,7 @@ impl Space<'_> {
         };
         // One that is being stored can be forgotten: the log decides which comes first.
         let is_changing = self.state.in_flight.touches(id);
-        let memory = self.state.get_any(id);
+        let memory = memory(id);
         if memory.is_none() && !is_changing {
             return Err(StoreError::NotFound { id: id.to_owned() });
         }
@@ -350,6 +374,27 @@ impl Space<'_> {
     /// As [`MemoryStore::list`].
     pub fn list(&self, query: &ListQuery) -> Result<Page, StoreError> {
         self.state.list(query)
+    }
+
+    /// The ids of all memories that a filter accepts, each once, as they happened: what is there all the time is among
+    /// them, whatever changes meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Query`] for a filter that cannot be.
+    pub fn ids(&self, filter: &Filter) -> Result<Vec<Arc<str>>, StoreError> {
+        filter.check()?;
+        loop {
+            let begun = self.store.state.applied_lsn();
+            let mut ids = self.state.ids(filter);
+            // What was moved while the pages were read may be in two of them, or in none.
+            let Ok(told) = self.store.state.settled_changes(begun) else { continue };
+            let here = told.into_iter().filter(|change| change.space == *self.state.name());
+            let changed: BTreeSet<Arc<str>> = here.filter_map(|change| change.event.into_id()).collect();
+            ids.retain(|id| !changed.contains(id));
+            let accepted = |id: &Arc<str>| self.get(id).is_some_and(|memory| filter.accepts(&memory));
+            ids.extend(changed.into_iter().filter(accepted));
+            return Ok(ids);
+        }
     }
 
     /// How many memories there are.

@@ -1,5 +1,7 @@
 //! Changes under terms, requests that are repeated, ends of life, and embeddings that come later.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use super::*;
 use crate::{ModelIdentity, Patch, RequestKey, WriteOptions};
 
@@ -244,4 +246,54 @@ fn a_store_changes_to_another_model_at_one_place() {
     check(&store);
     store.snapshot().unwrap();
     check(&reopen(store));
+}
+
+/// Until it is forgotten it holds its place and its id, and nobody sees it.
+#[test]
+fn a_memory_whose_time_is_over_is_in_nobodys_way() {
+    let store = open(&SimDisk::new(1));
+    let space = store.default_space();
+    let over = DateTime::from_timestamp(1, 0);
+    for id in ["a", "b"] {
+        store.store(Episode { expires_at: over, ..episode(id, 1.0) }).unwrap();
+    }
+    assert!(space.ids(&Filter::default()).unwrap().is_empty());
+    let gone = space.submit_forget("a", &WriteOptions::default()).wait().unwrap_err();
+    assert!(matches!(gone, StoreError::NotFound { .. }));
+    let stale = space.submit(episode("a", 2.0), &expecting(Lsn::FIRST.next())).wait().unwrap_err();
+    assert!(matches!(stale, StoreError::VersionMismatch { actual: Lsn::ZERO, .. }), "{stale}");
+    space.submit(episode("a", 2.0), &expecting(Lsn::ZERO)).wait().unwrap();
+    space.submit(episode("a", 3.0), &expecting(Lsn::ZERO)).wait().unwrap_err();
+    assert_eq!(store.forget_expired(Utc::now(), 10).unwrap(), 1);
+    assert_eq!(store.count(), 1);
+}
+
+#[test]
+fn each_is_listed_once_while_its_time_changes() {
+    let store = MemoryStore::new(10_000);
+    let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+    for n in 0..4_000_i64 {
+        store.store(Episode { when: at(n), ..Episode::text(format!("{n:04}"), "x") }).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // From one end to the other: from pages that were read to pages that were not, and back.
+        scope.spawn(|| {
+            for second in [5_000, 10].into_iter().cycle().take_while(|_| !stop.load(SeqCst)) {
+                for id in ["0001", "3998"] {
+                    store.store(Episode { when: at(second), ..Episode::text(id, "x") }).unwrap();
+                }
+            }
+        });
+        let expected: Vec<Arc<str>> = (0..4_000).map(|n| format!("{n:04}").into()).collect();
+        for _ in 0..300 {
+            let mut ids = store.default_space().ids(&Filter::default()).unwrap();
+            ids.sort_unstable();
+            if ids != expected {
+                stop.store(true, SeqCst);
+            }
+            assert_eq!(ids, expected);
+        }
+        stop.store(true, SeqCst);
+    });
 }
