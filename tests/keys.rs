@@ -155,6 +155,28 @@ fn a_running_server_notices_what_becomes_of_its_keys() {
 }
 
 #[test]
+fn who_follows_changes_is_cut_off_when_the_key_is_revoked() {
+    let directory = directory();
+    let secret = create(directory.path(), &["--name", "one"]);
+    let other = create(directory.path(), &["--name", "two"]);
+    let server = start(directory.path());
+    let mut followed = ureq::get(format!("{}/v1/changes?follow=true", server.url))
+        .header("authorization", format!("Bearer {secret}"))
+        .config()
+        // It would never end.
+        .timeout_global(Some(Duration::from_mins(1)))
+        .build()
+        .call()
+        .unwrap();
+    printed(&key(directory.path(), &["revoke", "one"]));
+    until(&server, &secret, 401);
+    let body = [("authorization", &*format!("Bearer {other}")), ("content-type", "application/json")];
+    server.request("PUT", "/v1/memories/a", &body, "{\"content\":\"later\"}").expect(201);
+    let told = followed.body_mut().read_to_string().unwrap();
+    assert!(told.contains("unauthorized") && !told.contains("later"), "{told}");
+}
+
+#[test]
 fn a_key_opens_what_it_is_for() {
     let directory = directory();
     let make = |name, more: &[&str]| create(directory.path(), &[&["--name", name], more].concat());

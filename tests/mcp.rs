@@ -284,6 +284,25 @@ fn over_http_each_request_stands_for_itself_and_pages_of_others_are_refused() {
 }
 
 #[test]
+fn no_log_has_what_is_remembered_at_any_level() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &["--log", "trace,rmcp=trace"]);
+    let secrets = ["nobodys-affair", "an-id-of-it", "what-is-asked"];
+    let call = |name: &str, arguments: Value| {
+        let (status, _) = post(&server, &[], "tools/call", &json!({"name": name, "arguments": arguments}));
+        assert_eq!(status, 200);
+    };
+    call("remember", json!({"content": secrets[0], "id": secrets[1]}));
+    call("recall", json!({"query": secrets[2]}));
+    call("get_memory", json!({"id": secrets[1]}));
+    let (_, log) = server.stop();
+    assert!(log.contains("DEBUG"), "{log}");
+    for secret in secrets {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
 fn a_tool_may_what_the_key_may() {
     let directory = directory();
     let arguments = ["key", "create", "--name", "reader", "--access", "read", "--data-dir"];

@@ -13,7 +13,7 @@ fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/sample.jsonl");
 
@@ -70,10 +70,69 @@ fn an_import_tells_each_line_that_it_refuses_and_goes_on_where_it_is_told() {
     let again = server.request("POST", "/v1/import?from_line=5", &NDJSON, text).expect(200);
     assert_eq!((&again["lines"], &again["created"], &again["updated"]), (&json!(1), &json!(0), &json!(1)));
     assert_eq!(server.get("/v1/status").expect(200)["memories"], 2);
-    let long = format!("{{\"content\":\"{}\"}}", "x".repeat(1 << 20));
-    let problem = server.request("POST", "/v1/import", &NDJSON, &long).problem(413, "body_too_large");
-    assert!(problem["suggestion"].as_str().unwrap().contains("from_line=1"), "{problem}");
+    // A line that no memory has is refused, too, and the others are not.
+    let long = format!("nonsense\n{}\n{{\"id\":\"b\",\"content\":\"1\"}}", "x".repeat(9 << 20));
+    let imported = server.request("POST", "/v1/import", &NDJSON, &long).expect(200);
+    assert_eq!((&imported["lines"], &imported["created"]), (&json!(3), &json!(1)));
+    let refused = imported["errors"].as_array().unwrap().iter();
+    let refused: Vec<_> = refused.map(|it| (&it["line"], &it["error"]["code"])).collect();
+    assert_eq!(refused, [(&json!(1), &json!("invalid_json")), (&json!(2), &json!("body_too_large"))]);
     server.request("POST", "/v1/import", &[], "[]").problem(415, "unsupported_media_type");
+    let with_key = [NDJSON[0], ("idempotency-key", "k")];
+    server.request("POST", "/v1/import", &with_key, "").problem(422, "invalid_header");
+}
+
+/// Whatever a memory has: bytes that JSON makes six of each, numbers with all their digits.
+#[test]
+fn what_is_stored_goes_through_an_export_and_an_import_unchanged() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    let mut random = 7_u64;
+    let mut number = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        f64::from_bits(0x3ff0_0000_0000_0000 | random >> 12) - 1.5
+    };
+    let numbers: serde_json::Map<String, Value> = (0..60).map(|n| (n.to_string(), json!(number()))).collect();
+    let memories = json!([
+        {"id": "long", "content": "\u{1}".repeat(200 << 10), "when": "2026-01-01T00:00:00Z"},
+        {"id": "exact", "content": "x", "when": "2026-01-01T00:00:00Z", "metadata": numbers},
+    ]);
+    server.post("/v1/memories/batch", &memories).expect(200);
+    assert_eq!(server.get("/v1/memories/exact").expect(200)["metadata"], Value::Object(numbers));
+    let export = server.get("/v1/export").text;
+    let again = server.request("POST", "/v1/import", &NDJSON, &export).expect(200);
+    assert_eq!((&again["unchanged"], &again["refused"]), (&json!(2), &json!(0)), "{again}");
+    assert_eq!(server.get("/v1/export").text, export);
+}
+
+#[test]
+fn an_import_that_breaks_off_tells_the_first_line_that_is_not_stored_and_what_was_refused() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &["--capacity", "1500"]);
+    let line = |n: usize| match n {
+        7 => "nonsense\n\n\n".to_owned(),
+        n => json!({"id": format!("m{n}"), "content": "x"}).to_string() + "\n\n\n",
+    };
+    // Of 3 lines each, two are empty.
+    let text: String = (0..2000).map(line).collect();
+    let problem = server.request("POST", "/v1/import", &NDJSON, &text).problem(507, "capacity_reached");
+    let (detail, suggestion) = (problem["detail"].as_str().unwrap(), problem["suggestion"].as_str().unwrap());
+    assert!(suggestion.contains("from_line=3001:"), "{suggestion}");
+    assert!(
+        detail.contains("all lines before 3001 are stored, but for 1 that were refused: line 22: "),
+        "{detail}"
+    );
+    let text: String = (0..1500).map(line).collect();
+    let mut stream = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    let head = format!(
+        "POST /v1/import HTTP/1.1\r\nhost: localhost\r\ncontent-type: {}\r\ntransfer-encoding: chunked\r\n\r\n",
+        NDJSON[0].1
+    );
+    // No chunk is this long.
+    write!(stream, "{head}{:x}\r\n{text}\r\nnonsense\r\n", text.len()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("from_line=3001") && answer.contains("line 22: "), "{answer}");
 }
 
 #[test]
@@ -140,4 +199,18 @@ fn changes_before_a_snapshot_are_gone_after_a_restart_and_that_is_said() {
     let export = ureq::get(format!("{}/v1/export", server.url)).call().unwrap();
     let from: u64 = export.headers()["engram-lsn"].to_str().unwrap().parse().unwrap();
     assert_eq!(server.get(&format!("/v1/changes?from_lsn={}", from + 1)).text, "");
+}
+
+#[test]
+fn who_is_ahead_of_the_log_is_told_so_and_misses_nothing_unawares() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    let last = server.put("/v1/memories/a", &json!({"content": "1"})).expect(201)["lsn"].as_u64().unwrap();
+    assert_eq!(server.get(&format!("/v1/changes?from_lsn={}", last + 1)).text, "");
+    for query in [format!("from_lsn={}", last + 2), format!("from_lsn={}&follow=true", u64::MAX)] {
+        let problem = server.get(&format!("/v1/changes?{query}")).problem(410, "changes_gone");
+        assert!(problem["detail"].as_str().unwrap().contains("this log has no such change"), "{problem}");
+    }
+    let wrong = [("last-event-id", "soon")];
+    server.request("GET", "/v1/changes", &wrong, "").problem(422, "invalid_header");
 }

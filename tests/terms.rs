@@ -21,7 +21,11 @@ fn a_version_is_read_as_an_etag_and_expected_by_if_match() {
     let put = |headers: &[(&str, &str)], content: &str| {
         server.request("PUT", path, headers, &json!({"content": content}).to_string())
     };
-    put(&[("if-match", "*")], "0").problem(412, "version_mismatch");
+    for (method, body) in [("PUT", "{\"content\":\"0\"}"), ("PATCH", "{}"), ("DELETE", "")] {
+        for tag in ["*", "\"7\""] {
+            server.request(method, path, &[("if-match", tag)], body).problem(412, "version_mismatch");
+        }
+    }
     let first = put(&[("if-none-match", "*")], "1").expect(201)["lsn"].as_u64().unwrap();
     let tag = format!("\"{first}\"");
     put(&[("if-none-match", "*")], "1").problem(412, "version_mismatch");
@@ -118,6 +122,17 @@ fn a_part_of_a_memory_is_changed_and_the_rest_stays() {
     assert_eq!(patch(json!({})).expect(200)["outcome"], "unchanged");
     patch(json!({"content": ""})).problem(422, "invalid_content");
     patch(json!({"content": 7})).problem(422, "invalid_body");
+    // What a memory cannot be without does not go.
+    for (field, code) in [
+        ("content", "invalid_body"),
+        ("when", "invalid_time"),
+        ("confidence", "invalid_confidence"),
+        ("metadata", "invalid_metadata"),
+    ] {
+        patch(json!({field: null})).problem(422, code);
+    }
+    let twice = "{\"metadata\":{\"a\":1,\"a\":2}}";
+    server.request("PATCH", "/v1/memories/m", &[], twice).problem(422, "invalid_metadata");
     patch(json!({"id": "n"})).problem(422, "invalid_body");
     server.request("PATCH", "/v1/memories/other", &[], "{}").problem(404, "not_found");
 }
@@ -139,6 +154,61 @@ fn clients_that_change_parts_at_the_same_time_lose_none() {
         }
     });
     assert_eq!(server.get("/v1/memories/m").expect(200)["metadata"].as_object().unwrap().len(), 64);
+}
+
+/// However many there are: none is refused because others are faster.
+#[test]
+fn a_crowd_that_changes_one_memory_is_served_to_the_last() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    server.put("/v1/memories/m", &json!({"content": "counted"})).expect(201);
+    std::thread::scope(|scope| {
+        for n in 0..40 {
+            let client = server::Client::of(server.url.clone());
+            scope.spawn(move || {
+                for k in 0..6 {
+                    let (method, headers, body) = match n % 4 {
+                        0 => ("PUT", &[("if-match", "*")][..], json!({"content": format!("{n} {k}")})),
+                        1 => ("PATCH", &[("if-match", "*")][..], json!({"metadata": {n.to_string(): k}})),
+                        _ => ("PATCH", &[][..], json!({"metadata": {n.to_string(): k}})),
+                    };
+                    client.request(method, "/v1/memories/m", headers, &body.to_string()).expect(200);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_repetition_is_answered_whatever_has_become_of_the_memory() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    let terms = |key| [("if-match", "*"), ("idempotency-key", key)];
+    server.put("/v1/memories/a", &json!({"content": "1"})).expect(201);
+    let ask = |method, key, body| server.request(method, "/v1/memories/a", &terms(key), body).expect(200);
+    let put = ask("PUT", "put", "{\"content\":\"2\"}");
+    let patch = ask("PATCH", "patch", "{\"confidence\":0.5}");
+    let deleted = ask("DELETE", "delete", "");
+    assert_eq!(ask("PUT", "put", "{\"content\":\"2\"}"), put);
+    assert_eq!(ask("PATCH", "patch", "{\"confidence\":0.5}"), patch);
+    assert_eq!(ask("DELETE", "delete", ""), deleted);
+    assert!(server.memory("a").is_none());
+}
+
+/// A memory that ends by itself is a lock that its holder may not give back.
+#[test]
+fn what_has_expired_is_in_nobodys_way_before_it_is_forgotten() {
+    let directory = directory();
+    let server = Server::start(directory.path(), &[]);
+    for n in 0..50 {
+        let path = format!("/v1/memories/{n}");
+        server.put(&path, &json!({"content": "over", "expires_at": "2001-01-01T00:00:00Z"})).expect(201);
+        server.request("DELETE", &path, &[], "").problem(404, "not_found");
+        let body = json!({"content": "mine"}).to_string();
+        let taken = server.request("PUT", &path, &[("if-none-match", "*")], &body);
+        assert!(matches!(taken.status, 200 | 201), "{}", taken.text);
+        server.request("PUT", &path, &[("if-none-match", "*")], &body).problem(412, "version_mismatch");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod space;
 
 use std::{
     fmt,
+    hash::{BuildHasher as _, RandomState},
     panic::resume_unwind,
     sync::Arc,
     thread,
@@ -17,7 +18,7 @@ use engram_core::{
     chrono::Utc, storage::SnapshotReport,
 };
 use tokio::{
-    sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Mutex, MutexGuard, OwnedRwLockReadGuard, OwnedSemaphorePermit, Semaphore, watch},
     task::spawn_blocking,
 };
 
@@ -46,6 +47,10 @@ pub(crate) struct MemoryService {
     batches: Arc<Semaphore>,
     waiting_submits: Arc<Semaphore>,
     waiting_reads: Arc<Semaphore>,
+    /// Held by who tries anew to change a memory that others change, too: one of them at a time, so that each gets there.
+    /// Which of them belongs to a memory its id says.
+    contended: Arc<[Mutex<()>; 64]>,
+    ids: RandomState,
     /// The last change that readers see.
     seen: watch::Sender<Lsn>,
 }
@@ -79,6 +84,8 @@ impl MemoryService {
             batches: turns(BATCHES_MAX),
             waiting_submits: turns(WAITING_SUBMITS_MAX),
             waiting_reads: turns(WAITING_READS_MAX),
+            contended: Arc::new(std::array::from_fn(|_| Mutex::new(()))),
+            ids: RandomState::new(),
             seen,
         }
     }
@@ -155,6 +162,13 @@ impl MemoryService {
     fn with_embedder(&self, options: WriteOptions) -> WriteOptions {
         let keeps_embedding = self.embed().as_ref().is_some_and(EmbedService::embeds_later);
         WriteOptions { keeps_embedding, ..options }
+    }
+
+    /// Waits until nobody else tries to change this memory anew.
+    async fn turn_of(&self, id: &str) -> MutexGuard<'_, ()> {
+        let place = self.ids.hash_one(id) % self.contended.len() as u64;
+        #[expect(clippy::cast_possible_truncation, reason = "less than there are")]
+        self.contended[place as usize].lock().await
     }
 
     /// Waits until another batch may be read.

@@ -96,7 +96,7 @@ pub(crate) struct ExportArgs {
     #[command(flatten)]
     at: SpaceArgs,
 
-    /// The file, which must not exist [default: standard output]
+    /// The file, which must not exist; - for standard output [default: -]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
 
@@ -118,7 +118,8 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
         .map_err(|no_reply| unreachable(&client, &Method::GET, &no_reply))?;
     let lines = lines.map_err(|reply| refused(&reply))?;
     let bar = progress::bar(true, None, UNKNOWN_LENGTH);
-    let written = match &args.file {
+    let file = args.file.as_deref().filter(|path| *path != Path::new("-"));
+    let written = match file {
         None => copy(bar.wrap_read(lines), io::stdout().lock()),
         Some(path) => {
             let file = File::create_new(path).map_err(|e| {
@@ -135,7 +136,7 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
     match written {
         Ok(lines) => {
             // Standard output is for the memories.
-            let told = if args.file.is_some() {
+            let told = if file.is_some() {
                 writeln!(io::stderr(), "{} written", count(lines, "memory", "memories"))
             } else {
                 Ok(())

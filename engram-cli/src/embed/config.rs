@@ -88,7 +88,12 @@ fn source(args: &EmbedArgs) -> Result<Option<Source>, Failure> {
         })?;
         return Ok(Some(Source::Directory(directory)));
     }
-    let Some(url) = &args.embed_url else { return Ok(None) };
+    let Some(url) = &args.embed_url else {
+        return match args.embed_model.as_deref() {
+            None | Some("") => Ok(None),
+            Some(_) => Err(setting("expected an --embed-url beside --embed-model, got none".to_owned())),
+        };
+    };
     let Some(model) = args.embed_model.clone().filter(|model| !model.is_empty()) else {
         return Err(setting("expected an --embed-model beside --embed-url, got none".to_owned()));
     };

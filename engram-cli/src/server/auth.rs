@@ -16,7 +16,7 @@ use super::{
     state::App,
 };
 use crate::keys::{
-    Grant,
+    Grant, Sha256Hash,
     server::{Holder, Stranger},
 };
 
@@ -52,18 +52,34 @@ impl Principal {
     }
 }
 
+/// What lets a request go on for as long as it takes: an extension of each that is let in.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    hash: Option<Sha256Hash>,
+    need: Need,
+}
+
+impl Admission {
+    /// Refuses who would not be let in any more.
+    pub(crate) fn renew(&self, app: &App) -> Result<(), Problem> {
+        admit(app, self.hash.as_ref(), &self.need).map(drop)
+    }
+}
+
 /// Lets in who has a key for what is asked for, where keys are required.
 pub(crate) async fn authorize(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let need = Need::of(request.method(), request.uri().path());
     if need == Need::Nothing {
         return next.run(request).await;
     }
-    match admit(&app, request.headers(), &need) {
+    let hash = secret(request.headers()).map(Sha256Hash::of);
+    match admit(&app, hash.as_ref(), &need) {
         Ok(principal) => {
             // Nobody behind this has a use for it, and so nobody logs it.
             request.headers_mut().remove(header::AUTHORIZATION);
             request.headers_mut().remove(X_API_KEY);
             request.extensions_mut().insert(principal);
+            request.extensions_mut().insert(Admission { hash, need });
             next.run(request).await
         }
         Err(problem) => {
@@ -73,8 +89,8 @@ pub(crate) async fn authorize(State(app): State<Arc<App>>, mut request: Request,
     }
 }
 
-fn admit(app: &App, headers: &HeaderMap, need: &Need) -> Result<Principal, Problem> {
-    let Holder { key, grant } = app.keys.admit(secret(headers)).map_err(|stranger| match stranger {
+fn admit(app: &App, hash: Option<&Sha256Hash>, need: &Need) -> Result<Principal, Problem> {
+    let Holder { key, grant } = app.keys.admit(hash).map_err(|stranger| match stranger {
         Stranger::NoKey => {
             Problem::new(Code::Unauthorized, "expected a key: Authorization: Bearer KEY, or X-Api-Key: KEY")
         }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, header},
     response::Response,
@@ -10,13 +11,14 @@ use axum::{
 use engram_core::{FeedEvent, FeedItem, Lsn, Memory};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::{
+    auth::Admission,
     dto::MemoryView,
     extract::{InSpace, Params},
     metrics::Gauged,
-    problem::{Problem, ProblemView},
+    problem::{Code, Problem, ProblemView},
     state::App,
     stream::{self, Gone, Parts},
 };
@@ -70,50 +72,75 @@ pub(crate) async fn get(
     State(app): State<Arc<App>>,
     InSpace(space): InSpace,
     Params(params): Params<ChangesParams>,
+    Extension(admission): Extension<Admission>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let format = Format::of(&headers);
     let from = params.from_lsn.map_or(Lsn::FIRST, Lsn::new);
     // A client of events that comes again says what it has had.
-    let after = last_event(&headers).unwrap_or(from.previous());
+    let after = last_event(&headers)?.unwrap_or(from.previous());
     // Asked once before the answer begins, so that changes that are gone are an error and no answer.
     space.service().changes(after, 0)?;
     let (parts, response) = stream::answer(format.content_type());
     let follow = params.follow == Some(true);
-    let mut feed = Feed { space, format, parts, after };
     let stopped = app.stopped();
     let counted = follow.then(|| Gauged::new(&app.metrics.http.followers));
+    let mut feed = Feed { app, admission, space, format, parts, after };
     tokio::spawn(async move {
         let _counted = counted;
-        let following = feed.send(follow);
-        tokio::select! {
-            // The client has gone, or has all.
-            _ = following => {}
-            () = stopped, if follow => {}
+        let is_whole = tokio::select! {
+            ended = feed.send(follow) => ended.is_ok(),
+            () = stopped, if follow => true,
+        };
+        if is_whole {
+            feed.parts.finish();
         }
     });
     Ok(response)
 }
 
 struct Feed {
+    app: Arc<App>,
+    admission: Admission,
     space: SpaceService,
     format: Format,
     parts: Parts,
     after: Lsn,
 }
 
+/// What came of the next changes.
+enum Part {
+    Sent,
+    /// They were all of other spaces.
+    Empty,
+    /// There were none.
+    Nothing,
+    /// They are gone, which was said.
+    Last,
+}
+
 impl Feed {
     async fn send(&mut self, follow: bool) -> Result<(), Gone> {
         let mut seen = self.space.service().seen();
+        // Changes of other spaces are none that its reader hears of.
+        let mut quiet_until = Instant::now() + QUIET_TIME_MAX;
         loop {
             seen.borrow_and_update();
-            while self.send_part().await? {}
+            loop {
+                match self.send_part().await? {
+                    Part::Sent => quiet_until = Instant::now() + QUIET_TIME_MAX,
+                    Part::Empty => {}
+                    Part::Nothing => break,
+                    Part::Last => return Ok(()),
+                }
+            }
             if !follow {
                 return Ok(());
             }
             tokio::select! {
                 changed = seen.changed() => if changed.is_err() { return Ok(()) },
-                () = sleep(QUIET_TIME_MAX) => {
+                () = sleep_until(quiet_until) => {
+                    quiet_until = Instant::now() + QUIET_TIME_MAX;
                     let none = ChangeView { lsn: self.after.get(), change: "none", id: None, memory: None };
                     let mut part = Vec::new();
                     self.format.write(&mut part, &none, "none", self.after);
@@ -123,25 +150,28 @@ impl Feed {
         }
     }
 
-    /// Sends what comes next, and says whether there was something.
-    async fn send_part(&mut self) -> Result<bool, Gone> {
+    async fn send_part(&mut self) -> Result<Part, Gone> {
         let mut part = Vec::new();
-        let items = match self.space.service().changes(self.after, PART_CHANGES) {
+        let items = self.space.service().changes(self.after, PART_CHANGES).map_err(Problem::from);
+        let items = match self.admission.renew(&self.app).and(items) {
             Ok(items) => items,
-            // The client has read too slowly.
+            // The client has read too slowly, or its key was revoked. It is told, and so the answer is whole.
             Err(error) => {
-                self.format.write(&mut part, &ErrorView { error: error.into() }, "error", self.after);
+                self.format.write(&mut part, &ErrorView { error }, "error", self.after);
                 self.parts.send(part).await?;
-                return Err(Gone);
+                return Ok(Part::Last);
             }
         };
-        let Some(last) = items.last().map(|item| item.lsn) else { return Ok(false) };
+        let Some(last) = items.last().map(|item| item.lsn) else { return Ok(Part::Nothing) };
         for item in items.iter().filter(|item| item.space == *self.space.name()) {
             self.write(&mut part, item);
         }
         self.after = last;
+        if part.is_empty() {
+            return Ok(Part::Empty);
+        }
         self.parts.send(part).await?;
-        Ok(true)
+        Ok(Part::Sent)
     }
 
     fn write(&self, part: &mut Vec<u8>, item: &FeedItem) {
@@ -189,6 +219,12 @@ impl Format {
     }
 }
 
-fn last_event(headers: &HeaderMap) -> Option<Lsn> {
-    headers.get("last-event-id")?.to_str().ok()?.trim().parse().ok().map(Lsn::new)
+fn last_event(headers: &HeaderMap) -> Result<Option<Lsn>, Problem> {
+    let Some(id) = headers.get("last-event-id").filter(|id| !id.is_empty()) else { return Ok(None) };
+    let lsn = id.to_str().ok().and_then(|id| id.trim().parse().ok());
+    let wrong = || {
+        let detail = format!("last-event-id: expected the id of an event, which is an LSN, got {id:?}");
+        Problem::new(Code::InvalidHeader, detail)
+    };
+    lsn.map(|lsn| Some(Lsn::new(lsn))).ok_or_else(wrong)
 }

@@ -78,8 +78,8 @@ problems! {
         "All memories are being embedded anew already"
         "Wait until GET /v1/reembed says that it is over, or cancel it with DELETE /v1/reembed.";
     GONE ChangesGone "changes_gone"
-        "These changes are not kept any more"
-        "Read all memories (GET /v1/export), and follow from the LSN of the answer's Engram-Lsn header on.";
+        "These changes are not there any more"
+        "Read all memories (GET /v1/export), and follow from the LSN after the one in the answer's Engram-Lsn header.";
     PRECONDITION_FAILED VersionMismatch "version_mismatch"
         "The memory is not of the version that was expected"
         "Read the memory, decide anew, and send its ETag with If-Match.";

@@ -1,7 +1,9 @@
 //! Forgetting all memories that a filter accepts.
 
+use std::sync::Arc;
+
 use axum::Json;
-use engram_core::{ListQuery, StoreError, WriteOptions, limits::LIST_LIMIT_MAX};
+use engram_core::{Condition, Memory, StoreError, WriteOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,9 @@ use super::{
 
 /// Ids in the answer.
 const IDS_SHOWN_MAX: usize = 100;
+
+/// Memories that are forgotten before the next are looked at.
+const FORGOTTEN_TOGETHER: usize = 1_000;
 
 /// Which memories are to go.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -59,21 +64,21 @@ pub(crate) async fn delete(
             return Err(Problem::new(Code::InvalidFilter, detail));
         }
     };
-    if filter.condition.is_none() && body.all != Some(true) {
+    if filter.condition.as_ref().is_none_or(is_without_condition) && body.all != Some(true) {
         let detail = "filter: expected a condition; to forget all memories of the space say \"all\": true";
         return Err(Problem::new(Code::InvalidFilter, detail));
     }
     let dry_run = body.dry_run == Some(true);
     let mut view = DeletedView { dry_run, matched: 0, deleted: 0, changed: 0, ids: Vec::new(), lsn: None };
-    let mut query = ListQuery { limit: LIST_LIMIT_MAX, filter, ..ListQuery::default() };
-    loop {
-        let page = space.list(query.clone()).await?;
+    for ids in space.ids(filter.clone()).await?.chunks(FORGOTTEN_TOGETHER) {
+        let memories = ids.iter().filter_map(|id| space.get(id)).filter(|memory| filter.accepts(memory));
+        let memories: Vec<Arc<Memory>> = memories.collect();
         let shown = IDS_SHOWN_MAX.saturating_sub(view.ids.len());
-        view.ids.extend(page.memories.iter().take(shown).map(|memory| memory.id().to_owned()));
-        view.matched += page.memories.len();
+        view.ids.extend(memories.iter().take(shown).map(|memory| memory.id().to_owned()));
+        view.matched += memories.len();
         if !dry_run {
             let of_version = |lsn| WriteOptions { expected: Some(lsn), ..WriteOptions::default() };
-            let found = page.memories.iter().map(|it| (it.id().to_owned(), of_version(it.lsn()))).collect();
+            let found = memories.iter().map(|it| (it.id().to_owned(), of_version(it.lsn()))).collect();
             for answer in space.forget_all(found).await? {
                 match answer {
                     Ok(receipt) => {
@@ -87,13 +92,14 @@ pub(crate) async fn delete(
                 }
             }
         }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => break,
-        }
     }
     if view.deleted > 0 {
         terms.sync(&space).await?;
     }
     Ok(Json(view))
+}
+
+/// Whether it says of nothing what must hold.
+fn is_without_condition(condition: &Condition) -> bool {
+    matches!(condition, Condition::And(conditions) if conditions.iter().all(is_without_condition))
 }

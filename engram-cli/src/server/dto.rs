@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     embedding_field::EmbeddingField,
+    json::unique_keys,
     problem::{Code, Problem},
     terms::etag,
 };
@@ -39,6 +40,7 @@ pub(crate) struct MemoryBody {
     /// How sure it is.
     #[schemars(range(min = 0, max = 1))]
     confidence: Option<f32>,
+    #[serde(default, deserialize_with = "metadata")]
     #[schemars(schema_with = "metadata_schema")]
     metadata: Option<Metadata>,
     /// When it ends by itself.
@@ -59,7 +61,7 @@ fn metadata_schema(_: &mut SchemaGenerator) -> Schema {
 /// As above; a key whose value is null goes.
 fn metadata_patch_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "type": ["object", "null"],
+        "type": "object",
         "maxProperties": 64,
         "propertyNames": {"minLength": 1, "maxLength": 128},
         "additionalProperties": {"type": ["string", "number", "boolean", "null"]},
@@ -98,23 +100,27 @@ impl MemoryBody {
     }
 }
 
-/// What is to change of a memory (RFC 7396): what is not named stays, what is null goes.
+/// What is to change of a memory (RFC 7396): what is not named stays, what is null goes, where a memory can be without it.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a JSON object")]
 #[expect(clippy::option_option, reason = "a field is not there, is null, or has a value")]
 pub(crate) struct PatchBody {
     /// Takes the embedding away, unless there is one beside it.
-    #[schemars(length(min = 1, max = 262_144))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "String", length(min = 1, max = 262_144))]
     content: Option<String>,
-    #[schemars(extend("format" = "date-time"))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     when: Option<String>,
     /// Null takes it away.
     #[serde(default, deserialize_with = "named")]
     #[schemars(with = "Option<EmbeddingField>")]
     embedding: Option<Option<EmbeddingField>>,
-    #[schemars(range(min = 0, max = 1))]
+    #[serde(default, deserialize_with = "not_null")]
+    #[schemars(with = "f32", range(min = 0, max = 1))]
     confidence: Option<f32>,
     /// Single keys; null takes one away.
+    #[serde(default, deserialize_with = "metadata_patch")]
     #[schemars(schema_with = "metadata_patch_schema")]
     metadata: Option<BTreeMap<String, Option<MetaValue>>>,
     /// Null takes it away.
@@ -135,6 +141,29 @@ impl PatchBody {
             expires_at: self.expires_at.map(end).transpose()?,
         })
     }
+}
+
+fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Metadata>, D::Error> {
+    struct Once(Metadata);
+
+    impl<'de> Deserialize<'de> for Once {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            unique_keys(deserializer).map(Self)
+        }
+    }
+
+    Ok(Option::<Once>::deserialize(deserializer)?.map(|Once(metadata)| metadata))
+}
+
+fn metadata_patch<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, Option<MetaValue>>>, D::Error> {
+    unique_keys(deserializer).map(Some)
+}
+
+/// A field that may be left out, and has a value where it is not.
+fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Tells a field that is null from one that is not there.

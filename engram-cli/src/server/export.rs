@@ -3,24 +3,28 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
+    extract::State,
     http::{HeaderName, HeaderValue},
     response::Response,
 };
-use engram_core::{ListQuery, Memory};
+use engram_core::Filter;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{
+    auth::Admission,
     dto::EpisodeView,
     extract::{InSpace, Params},
     filter::FilterField,
     problem::Problem,
+    state::App,
     stream::{self, NDJSON, Parts},
 };
 use crate::{numbers, service::SpaceService};
 
-/// Memories of one part of the answer: about a megabyte with embeddings.
-const PART_MEMORIES: usize = 200;
+/// Bytes of one part of the answer, and what the memory with which it reaches them has beyond.
+const PART_BYTES: usize = 256 << 10;
 
 /// The last change that the answer has for certain.
 const LSN: HeaderName = HeaderName::from_static("engram-lsn");
@@ -47,57 +51,67 @@ struct Line<'a> {
 pub(crate) async fn get(
     InSpace(space): InSpace,
     Params(params): Params<ExportParams>,
+    State(app): State<Arc<App>>,
+    Extension(admission): Extension<Admission>,
 ) -> Result<Response, Problem> {
     let filter = params.filter.as_deref().map(FilterField::parse).transpose()?.unwrap_or_default();
-    let query = ListQuery { limit: PART_MEMORIES, filter: filter.into_filter()?, ..ListQuery::default() };
+    let filter = filter.into_filter()?;
     let lsn = space.service().status().applied_lsn.get();
     let with_embeddings = params.embeddings != Some(false);
+    // A wrong query is an error, and no answer that breaks off.
+    let ids = space.ids(filter.clone()).await?;
     let (parts, mut response) = stream::answer(NDJSON);
     response.headers_mut().insert(LSN, HeaderValue::from(lsn));
-    // A wrong query is an error, and no answer that breaks off.
-    space.list(ListQuery { limit: 1, ..query.clone() }).await?;
-    tokio::spawn(send(space, query, with_embeddings, parts));
+    let may_go_on = move || admission.renew(&app);
+    tokio::spawn(send(space, ids, filter, with_embeddings, may_go_on, parts));
     Ok(response)
 }
 
-/// What is stored or forgotten meanwhile may be in it or not; what is there all the time is in it once.
-async fn send(space: SpaceService, mut query: ListQuery, with_embeddings: bool, mut parts: Parts) {
+/// Each memory as it is when its turn comes. What is stored or forgotten meanwhile may be in it or not; what is there all the
+/// time is in it once.
+async fn send(
+    space: SpaceService,
+    ids: Vec<Arc<str>>,
+    filter: Filter,
+    with_embeddings: bool,
+    may_go_on: impl Fn() -> Result<(), Problem>,
+    mut parts: Parts,
+) {
     let model = space.service().embed();
-    loop {
-        let page = match space.list(query.clone()).await {
-            Ok(page) => page,
-            Err(error) => {
-                warn!(%error, "an export was broken off");
-                return parts.abort();
+    let (mut part, mut held) = (Vec::new(), None);
+    for id in ids {
+        if held.is_none() {
+            let now = space.service().hold_model().await;
+            if with_embeddings && !now.is_of(model.as_ref()) {
+                return warn!("an export was broken off: its embeddings would be of two models");
             }
-        };
-        let mut part = Vec::new();
-        let held = space.service().hold_model().await;
-        if with_embeddings && !held.is_of(model.as_ref()) {
-            warn!("an export was broken off: its embeddings would be of two models");
-            return parts.abort();
+            held = Some(now);
         }
-        for memory in &page.memories {
-            let embedding = with_embeddings.then(|| embedding(&space, memory)).flatten();
-            let line = Line { what: (&**memory).into(), embedding };
-            // Our own views can be written, and a vector takes all.
-            part.extend_from_slice(serde_json::to_string(&line).unwrap_or_default().as_bytes());
-            part.push(b'\n');
+        let Some((memory, embedding)) = space.get_with_embedding(&id) else { continue };
+        if !filter.accepts(&memory) {
+            continue;
         }
-        drop(held);
-        if parts.send(part).await.is_err() {
-            return;
-        }
-        match page.next {
-            Some(next) => query.after = Some(next),
-            None => return,
+        let embedding = embedding.filter(|_| with_embeddings);
+        let embedding = embedding.map(|embedding| numbers::encode(embedding.as_slice()));
+        let line = Line { what: (&*memory).into(), embedding };
+        // Our own views can be written, and a vector takes all.
+        part.extend_from_slice(serde_json::to_string(&line).unwrap_or_default().as_bytes());
+        part.push(b'\n');
+        if part.len() >= PART_BYTES {
+            held = None;
+            if let Err(problem) = may_go_on() {
+                return warn!(reason = problem.detail(), "an export was broken off");
+            }
+            if parts.send(std::mem::take(&mut part)).await.is_err() {
+                return;
+            }
         }
     }
-}
-
-/// The embedding of this version of a memory.
-fn embedding(space: &SpaceService, memory: &Arc<Memory>) -> Option<String> {
-    let (now, embedding) = space.get_with_embedding(memory.id())?;
-    let embedding = embedding.filter(|_| now.lsn() == memory.lsn())?;
-    Some(numbers::encode(embedding.as_slice()))
+    drop(held);
+    if let Err(error) = space.status() {
+        return warn!(%error, "an export was broken off");
+    }
+    if parts.send(part).await.is_ok() {
+        parts.finish();
+    }
 }

@@ -1,7 +1,8 @@
 //! Filters as JSON: `{"user": {"eq": "ada"}, "when": {"gte": "2026-01-01T00:00:00Z"}, "OR": [{…}, {…}]}`.
 //!
 //! All keys of an object must hold. `id`, `when` and `confidence` are the memory's own, `AND`, `OR` and `NOT` join, and
-//! any other key is one of the metadata; `metadata.KEY` is, whatever the key.
+//! any other key is one of the metadata, unless it is the name of something else that a memory has; `metadata.KEY` is,
+//! whatever the key.
 
 use std::borrow::Cow;
 
@@ -12,11 +13,16 @@ use serde_json::{Map, Value};
 
 use super::{
     dto::{confidence, time},
+    json::UniqueKeys,
     problem::{Code, Problem},
 };
 
 /// What a test is called.
 const TESTS: &str = "eq, ne, gt, gte, lt, lte, in or contains";
+
+/// What a memory has, too, and no filter looks at. Taken for keys of the metadata, which nobody has, they would make `NOT`
+/// and `ne` accept everything.
+const NO_FIELDS: [&str; 6] = ["content", "embedding", "expires_at", "has_embedding", "lsn", "metadata"];
 
 /// A filter as it came.
 #[derive(Debug, Default)]
@@ -39,7 +45,7 @@ impl JsonSchema for FilterField {
 
 impl<'de> Deserialize<'de> for FilterField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
+        match UniqueKeys::deserialize(deserializer)?.0 {
             Value::Object(fields) => Ok(Self(fields)),
             other => Err(D::Error::custom(format_args!("expected an object of conditions, got {other}"))),
         }
@@ -98,6 +104,13 @@ fn field(path: &str, key: &str, value: Value) -> Result<Condition, Problem> {
         "id" => Field::Id,
         "when" => Field::When,
         "confidence" => Field::Confidence,
+        key if NO_FIELDS.contains(&key) => {
+            let detail = format!(
+                "{path}: expected id, when, confidence or a key of the metadata, got {key:?}; a key of the metadata with \
+                 this name is metadata.{key}"
+            );
+            return Err(Problem::new(Code::InvalidFilter, detail));
+        }
         key => Field::Metadata(key.strip_prefix("metadata.").unwrap_or(key).to_owned()),
     };
     let Value::Object(tests) = value else {
@@ -236,6 +249,7 @@ mod tests {
             (r#"{"when":{"gte":"monday"}}"#, Code::InvalidTime, "filter.when.gte"),
             (r#"{"when":{"gte":3}}"#, Code::InvalidFilter, "filter.when.gte: expected a time"),
             (r#"{"confidence":{"gte":2}}"#, Code::InvalidConfidence, "2"),
+            (r#"{"NOT":{"content":{"contains":"a"}}}"#, Code::InvalidFilter, "is metadata.content"),
             (r#"{"OR":3}"#, Code::InvalidFilter, "filter.OR: expected a list"),
             (r#"{"OR":[{"a":1},3]}"#, Code::InvalidFilter, "filter.OR[1]: expected an object"),
         ] {
@@ -244,5 +258,10 @@ mod tests {
             assert!(problem.detail().contains(expected), "{json}: {}", problem.detail());
         }
         assert!(serde_json::from_str::<FilterField>("[]").is_err());
+        // Only the last of them would count.
+        for twice in [r#"{"a":{"gte":1},"a":{"lte":2}}"#, r#"{"OR":[{"a":{"gte":1,"gte":2}}]}"#] {
+            let error = serde_json::from_str::<FilterField>(twice).unwrap_err().to_string();
+            assert!(error.starts_with("expected each key once, got "), "{error}");
+        }
     }
 }

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::service::{SpaceService, Stored};
 
-/// Bytes of a line.
-const LINE_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a line: more than any memory takes, whatever of it must be escaped.
+const LINE_BYTES_MAX: usize = 4 << 20;
 
 /// What is stored together.
 const CHUNK_LINES: usize = 1_000;
@@ -29,6 +29,9 @@ const CHUNK_BYTES: usize = 4 << 20;
 
 /// Refused lines that are told.
 const REFUSED_SHOWN_MAX: usize = 100;
+
+/// Refused lines that are told where the import broke off.
+const REFUSED_TOLD_MAX: usize = 5;
 
 /// Parameters of `POST /v1/import`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -73,6 +76,10 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Json<ImportView>, Problem> {
     let terms = terms.without_version()?;
+    if terms.has_key() {
+        let detail = "idempotency-key: expected none: a line that comes again is not stored twice";
+        return Err(Problem::new(Code::InvalidHeader, detail));
+    }
     let media_type = media_type(request.headers());
     if ![NDJSON, "application/ndjson", "application/jsonl"].contains(&&*media_type) {
         return Err(unsupported(&media_type, NDJSON).suggest(
@@ -82,23 +89,27 @@ pub(crate) async fn post(
     let mut import =
         Import { space, view: ImportView::default(), from: params.from_line.unwrap_or(1), line: 1 };
     let mut body = request.into_body();
-    let (mut rest, mut chunk, mut bytes) = (Vec::new(), Chunk::new(), 0);
+    let (mut rest, mut chunk, mut bytes, mut is_too_long) = (Vec::new(), Chunk::new(), 0, false);
     loop {
         let frame = timeout(STALL_TIME_MAX, body.frame()).await.map_err(|_| {
-            import.broken_off(Code::BodyTimeout, &format!("nothing came for {} s", STALL_TIME_MAX.as_secs()))
+            let reason = format!("nothing came for {} s", STALL_TIME_MAX.as_secs());
+            import.broken_off(Code::BodyTimeout, &reason, &chunk)
         })?;
         let Some(frame) = frame else { break };
-        let frame = frame.map_err(|e| import.broken_off(Code::InvalidRequest, &e.to_string()))?;
+        let frame = frame.map_err(|e| import.broken_off(Code::InvalidRequest, &e.to_string(), &chunk))?;
         let Ok(data) = frame.into_data() else { continue };
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
-            rest.extend_from_slice(piece);
+            if !is_too_long {
+                rest.extend_from_slice(piece);
+            }
             if rest.len() > LINE_BYTES_MAX {
-                let reason = format!("the line has more than {LINE_BYTES_MAX} bytes");
-                return Err(import.broken_off(Code::BodyTooLarge, &reason));
+                import.refuse_long_line();
+                (rest, is_too_long) = (Vec::new(), true);
             }
             if piece.ends_with(b"\n") {
                 bytes += rest.len();
                 import.take(&mut chunk, std::mem::take(&mut rest));
+                is_too_long = false;
             }
             if chunk.len() >= CHUNK_LINES || bytes >= CHUNK_BYTES {
                 import.store(std::mem::take(&mut chunk)).await?;
@@ -109,6 +120,7 @@ pub(crate) async fn post(
     import.take(&mut chunk, rest);
     import.store(chunk).await?;
     terms.sync(&import.space).await?;
+    import.view.errors.sort_by_key(|refused| refused.line);
     Ok(Json(import.view))
 }
 
@@ -127,6 +139,21 @@ impl Import {
             chunk.push((self.line, line));
         }
         self.line += 1;
+    }
+
+    fn refuse(&mut self, line: u64, error: Problem) {
+        self.view.refused += 1;
+        if self.view.errors.len() < REFUSED_SHOWN_MAX {
+            self.view.errors.push(Refused { line, error });
+        }
+    }
+
+    fn refuse_long_line(&mut self) {
+        if self.line >= self.from {
+            self.view.lines += 1;
+            let detail = format!("expected a line of at most {LINE_BYTES_MAX} bytes, got a longer one");
+            self.refuse(self.line, Problem::new(Code::BodyTooLarge, detail).suggest("Shorten the line."));
+        }
     }
 
     async fn store(&mut self, chunk: Chunk) -> Result<(), Problem> {
@@ -149,14 +176,9 @@ impl Import {
                     self.view.lsn = self.view.lsn.max(lsn.get());
                 }
                 // What is wrong with one line is its own affair; what is wrong with the store is that of all.
-                Err(error) if error.is_of_the_client() => {
-                    self.view.refused += 1;
-                    if self.view.errors.len() < REFUSED_SHOWN_MAX {
-                        self.view.errors.push(Refused { line, error });
-                    }
-                }
+                Err(error) if error.is_of_the_client() => self.refuse(line, error),
                 Err(error) => {
-                    let detail = format!("{}; all lines before {first} are stored", error.detail());
+                    let detail = format!("{}; {}", error.detail(), self.done_before(first));
                     return Err(error.with_detail(detail).suggest(format!(
                         "Remove the cause and send it again with ?from_line={first}: what is stored is not stored twice."
                     )));
@@ -166,13 +188,29 @@ impl Import {
         Ok(())
     }
 
-    fn broken_off(&self, code: Code, reason: &str) -> Problem {
-        let line = self.line;
-        Problem::new(code, format!("expected lines to the end, but at line {line} {reason}")).suggest(format!(
-            "Send it again with ?from_line={}: some of the lines from there on may be stored already, and are not stored \
-             twice where they have an id.",
-            line.saturating_sub(CHUNK_LINES as u64).max(self.from)
-        ))
+    /// What becomes of a request that ends before its lines do. Those of `chunk` are not stored.
+    fn broken_off(&self, code: Code, reason: &str, chunk: &Chunk) -> Problem {
+        let (line, first) = (self.line, chunk.first().map_or(self.line, |(line, _)| *line));
+        let done = self.done_before(first);
+        Problem::new(code, format!("expected lines to the end, but at line {line} {reason}; {done}"))
+            .suggest(format!("Send it again with ?from_line={first}."))
+    }
+
+    /// What has become of the lines before this one.
+    fn done_before(&self, first: u64) -> String {
+        let refused: Vec<&Refused> = self.view.errors.iter().filter(|refused| refused.line < first).collect();
+        if refused.is_empty() {
+            return format!("all lines before {first} are stored");
+        }
+        let more = if self.view.errors.len() < REFUSED_SHOWN_MAX { "" } else { " and more" };
+        let told = refused.iter().take(REFUSED_TOLD_MAX);
+        let told: Vec<String> = told.map(|it| format!("line {}: {}", it.line, it.error.detail())).collect();
+        let rest = if refused.len() > REFUSED_TOLD_MAX { "; …" } else { "" };
+        format!(
+            "all lines before {first} are stored, but for {}{more} that were refused: {}{rest}",
+            refused.len(),
+            told.join("; ")
+        )
     }
 }
 

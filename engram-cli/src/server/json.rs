@@ -1,7 +1,12 @@
 //! Reading JSON, and telling in plain words what is wrong with it: which field, what it should be, what came.
 
-use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value, error::Category};
 use serde_path_to_error::{Path, Segment};
 
 use super::problem::{Code, Problem};
@@ -11,6 +16,96 @@ const QUOTED_CHARS_MAX: usize = 100;
 
 /// What `serde_json` says of something after the end of the value.
 pub(crate) const TRAILING: &str = "trailing characters";
+
+/// Any JSON, of whose objects none has a key twice: of two, only the last would count.
+pub(super) struct UniqueKeys(pub(super) Value);
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(UniqueKeys(item)) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(list.into())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Value, A::Error> {
+                let fields = each_once(entries)?.map(|(key, UniqueKeys(value))| (key, value));
+                Ok(fields.collect::<Map<_, _>>().into())
+            }
+        }
+
+        deserializer.deserialize_any(Any).map(Self)
+    }
+}
+
+/// Reads an object none of whose keys comes twice.
+pub(super) fn unique_keys<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Fields<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+        type Value = BTreeMap<String, T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+            Ok(each_once(entries)?.collect())
+        }
+    }
+
+    deserializer.deserialize_map(Fields(PhantomData))
+}
+
+fn each_once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    mut entries: A,
+) -> Result<impl Iterator<Item = (String, T)>, A::Error> {
+    let mut fields = BTreeMap::new();
+    while let Some((key, value)) = entries.next_entry::<String, T>()? {
+        if fields.contains_key(&key) {
+            return Err(A::Error::custom(format_args!("expected each key once, got {key:?} twice")));
+        }
+        fields.insert(key, value);
+    }
+    Ok(fields.into_iter())
+}
 
 /// Reads a JSON object, and tells what is no JSON from JSON that is not what is expected.
 pub(crate) fn parse_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use engram_core::{Cursor, ListQuery, Page};
+use engram_core::{Cursor, Episode, ListQuery, Page};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -31,9 +31,7 @@ pub(crate) async fn post(
     terms: Terms,
     RawJson(body, bytes): RawJson<MemoryBody>,
 ) -> Result<ReceiptView, Problem> {
-    let options = terms.options(&space, body.id(), &bytes)?;
-    let stored = space.remember(body.into_episode()?, options).await?;
-    view(&space, &terms, stored).await
+    store(&space, &terms, body.into_episode()?, &bytes).await
 }
 
 /// `PUT /v1/memories/{id}`
@@ -43,9 +41,22 @@ pub(crate) async fn put(
     terms: Terms,
     RawJson(body, bytes): RawJson<MemoryBody>,
 ) -> Result<ReceiptView, Problem> {
-    let options = terms.options(&space, Some(&id), &bytes)?;
-    let stored = space.remember(body.with_id(id)?.into_episode()?, options).await?;
-    view(&space, &terms, stored).await
+    store(&space, &terms, body.with_id(id)?.into_episode()?, &bytes).await
+}
+
+async fn store(
+    space: &SpaceService,
+    terms: &Terms,
+    episode: Episode,
+    body: &[u8],
+) -> Result<ReceiptView, Problem> {
+    let options = terms.options(body);
+    let stored = if terms.ask_for_any_version() {
+        space.replace(episode, options).await
+    } else {
+        space.remember(episode, options).await
+    };
+    view(space, terms, stored.map_err(|error| terms.refusal(error))?).await
 }
 
 /// `PATCH /v1/memories/{id}`
@@ -55,9 +66,8 @@ pub(crate) async fn patch(
     terms: Terms,
     RawJson(body, bytes): RawJson<PatchBody>,
 ) -> Result<ReceiptView, Problem> {
-    let options = terms.options(&space, Some(&id), &bytes)?;
-    let stored = space.patch(&id, body.into_patch()?, &options).await?;
-    view(&space, &terms, stored).await
+    let stored = space.patch(&id, body.into_patch()?, &terms.options(&bytes)).await;
+    view(&space, &terms, stored.map_err(|error| terms.refusal(error))?).await
 }
 
 async fn view(space: &SpaceService, terms: &Terms, stored: Stored) -> Result<ReceiptView, Problem> {
@@ -71,8 +81,7 @@ pub(crate) async fn delete(
     MemoryId(id): MemoryId,
     terms: Terms,
 ) -> Result<ReceiptView, Problem> {
-    let options = terms.options(&space, Some(&id), &[])?;
-    let receipt = space.forget(id, options).await?;
+    let receipt = space.forget(id, terms.options(&[])).await.map_err(|error| terms.refusal(error))?;
     Ok(ReceiptView::in_space(&space, terms.keep(&space, receipt).await?))
 }
 

@@ -61,7 +61,6 @@ impl Problem {
         self.status.is_client_error()
     }
 
-    #[cfg(test)]
     pub(crate) fn code(&self) -> Code {
         self.code
     }

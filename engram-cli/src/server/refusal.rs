@@ -42,7 +42,7 @@ impl From<StoreError> for Problem {
             StoreError::RequestInFlight { .. } => {
                 return Self::new(Code::RequestInFlight, error.to_string()).retry_after_s(1);
             }
-            StoreError::ChangesGone { .. } => Code::ChangesGone,
+            StoreError::ChangesGone { .. } | StoreError::ChangesAhead { .. } => Code::ChangesGone,
             StoreError::CapacityReached { .. } => Code::CapacityReached,
             StoreError::MemoryLimitReached { .. } => Code::MemoryLimitReached,
             StoreError::Storage(error) => return of_storage(error),
@@ -135,6 +135,7 @@ mod tests {
             (StoreError::RequestKeyReused { key: "a".to_owned() }, Code::RequestKeyReused, 422),
             (StoreError::RequestInFlight { key: "a".to_owned() }, Code::RequestInFlight, 409),
             (StoreError::ChangesGone { after: Lsn::ZERO, oldest: Lsn::FIRST }, Code::ChangesGone, 410),
+            (StoreError::ChangesAhead { after: Lsn::FIRST, applied: Lsn::ZERO }, Code::ChangesGone, 410),
             (StoreError::CapacityReached { space: None, capacity: 1, count: 2 }, Code::CapacityReached, 507),
             (StoreError::MemoryLimitReached { limit: 1, bytes: 2 }, Code::MemoryLimitReached, 507),
             (StoreError::Setting { reason: String::new() }, Code::Internal, 500),

@@ -19,10 +19,11 @@ const UNREAD_TIME_MAX: Duration = Duration::from_mins(1);
 
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
-/// Where the parts of an answer go.
-pub(super) struct Parts(channel::Sender<Bytes, BoxError>);
+/// Where the parts of an answer go. Unless it is finished, the answer breaks off when this is dropped, so that its reader
+/// does not take it for whole.
+pub(super) struct Parts(Option<channel::Sender<Bytes, BoxError>>);
 
-/// The client has gone.
+/// The client has gone, or reads nothing.
 pub(super) struct Gone;
 
 impl Parts {
@@ -30,15 +31,24 @@ impl Parts {
         if part.is_empty() {
             return Ok(());
         }
-        match timeout(UNREAD_TIME_MAX, self.0.send_data(part.into())).await {
+        let Some(sender) = &mut self.0 else { return Err(Gone) };
+        match timeout(UNREAD_TIME_MAX, sender.send_data(part.into())).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }
     }
 
-    /// Breaks the answer off, so that its reader does not take it for whole.
-    pub(super) fn abort(self) {
-        self.0.abort(std::io::Error::other("the answer was broken off").into());
+    /// Ends the answer: its reader has all of it.
+    pub(super) fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.take() {
+            sender.abort(std::io::Error::other("the answer was broken off").into());
+        }
     }
 }
 
@@ -46,5 +56,27 @@ impl Parts {
 pub(super) fn answer(content_type: &'static str) -> (Parts, Response) {
     let (sender, body) = Channel::<Bytes, BoxError>::new(PARTS_MAX);
     let response = ([(header::CONTENT_TYPE, content_type)], Body::new(body)).into_response();
-    (Parts(sender), response)
+    (Parts(Some(sender)), response)
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_whole_only_when_it_was_finished() {
+        for is_finished in [true, false] {
+            let (mut parts, response) = answer(NDJSON);
+            assert!(parts.send(b"line\n".to_vec()).await.is_ok());
+            if is_finished {
+                parts.finish();
+            } else {
+                drop(parts);
+            }
+            let read = response.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+            assert_eq!(read.ok().is_some_and(|bytes| bytes == b"line\n"[..]), is_finished);
+        }
+    }
 }

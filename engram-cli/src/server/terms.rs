@@ -89,24 +89,30 @@ impl Terms {
     }
 
     /// For a change of this memory by a request with this body.
-    pub(crate) fn options(
-        &self,
-        space: &SpaceService,
-        id: Option<&str>,
-        body: &[u8],
-    ) -> Result<WriteOptions, Problem> {
-        let expected = match (self.version, id) {
-            (Expected::Any, _) => None,
-            (Expected::None, _) => Some(Lsn::ZERO),
-            (Expected::Lsn(lsn), _) => Some(lsn),
-            (Expected::Some, id) => {
-                let memory = id.and_then(|id| space.get(id));
-                let missing = || Problem::new(Code::VersionMismatch, "if-match: there is no such memory");
-                Some(memory.ok_or_else(missing)?.lsn())
-            }
+    pub(crate) fn options(&self, body: &[u8]) -> WriteOptions {
+        let expected = match self.version {
+            Expected::Any | Expected::Some => None,
+            Expected::None => Some(Lsn::ZERO),
+            Expected::Lsn(lsn) => Some(lsn),
         };
         let request = self.key.clone().map(|key| RequestKey { key, fingerprint: self.fingerprint(body) });
-        Ok(WriteOptions { expected, request, ..WriteOptions::default() })
+        WriteOptions { expected, request, ..WriteOptions::default() }
+    }
+
+    /// Whether there must be a memory, of whatever version.
+    pub(crate) fn ask_for_any_version(&self) -> bool {
+        self.version == Expected::Some
+    }
+
+    /// What is told when the change was refused: a memory that is not there is not of the version that was expected, either.
+    pub(crate) fn refusal(&self, error: impl Into<Problem>) -> Problem {
+        let problem = error.into();
+        match self.version {
+            Expected::Some | Expected::Lsn(_) if problem.code() == Code::NotFound => {
+                Problem::new(Code::VersionMismatch, format!("if-match: {}", problem.detail()))
+            }
+            _ => problem,
+        }
     }
 
     /// For one item of a batch: each is repeated by itself.

@@ -3,15 +3,15 @@
 use std::{sync::Arc, time::Instant};
 
 use engram_core::{
-    Embedding, Episode, ListQuery, Memory, MemoryStore, Mode, Page, Patch, Query, Recall, Receipt,
-    ReceiptHandle, Space, SpaceStatus, StoreError, WriteOptions,
+    Embedding, Episode, Filter, ListQuery, Lsn, Memory, MemoryStore, Mode, Page, Patch, Query, Recall,
+    Receipt, ReceiptHandle, Space, SpaceStatus, StoreError, WriteOptions,
 };
 
 use super::{BatchTurn, MemoryService, off_the_runtime, turn};
 use crate::embed::{EmbedError, EmbedService, Item};
 
-/// How often a change of a part of a memory is tried anew, when others change it at the same time.
-const PATCH_TRIES: usize = 32;
+/// How often a change of what a memory is at that moment is tried anew, when others change it at the same time.
+const TRIES_MAX: usize = 64;
 
 /// The memories of one space. Cheap to clone.
 #[derive(Clone)]
@@ -33,10 +33,29 @@ impl SpaceService {
     /// Stores an episode: see [`Space::submit`]. A caller that stops waiting does not undo it.
     pub(crate) async fn remember(
         &self,
+        episode: Episode,
+        options: WriteOptions,
+    ) -> Result<Stored, ServiceError> {
+        let again = (options.expected == Some(Lsn::ZERO)).then(|| (episode.clone(), options.clone()));
+        match (self.remember_once(episode, options).await, again) {
+            // It was to take the place of a memory whose time was over, and that was forgotten meanwhile.
+            (
+                Err(ServiceError::Store(StoreError::VersionMismatch { actual: Lsn::ZERO, .. })),
+                Some((episode, options)),
+            ) => self.remember_once(episode, options).await,
+            (answer, _) => answer,
+        }
+    }
+
+    async fn remember_once(
+        &self,
         mut episode: Episode,
         options: WriteOptions,
     ) -> Result<Stored, ServiceError> {
         let is_given = episode.embedding.is_some();
+        if let Some(receipt) = self.answered(&options)? {
+            return Ok(self.stored(receipt, is_given));
+        }
         let held = loop {
             let embed = self.service.embed();
             if let Some(embed) = &embed
@@ -57,6 +76,38 @@ impl SpaceService {
             space.submit(episode, &options)
         };
         Ok(self.stored(self.submit(submit).await?, is_given))
+    }
+
+    /// Stores an episode in place of a memory that must be there, whatever its version. What comes in between is found out
+    /// and taken in.
+    pub(crate) async fn replace(
+        &self,
+        episode: Episode,
+        mut options: WriteOptions,
+    ) -> Result<Stored, ServiceError> {
+        let (mut turn, mut tries) = (None, TRIES_MAX);
+        loop {
+            // No memory is of the last version that could be: where there is none, a request that was answered gets its
+            // receipt all the same.
+            options.expected = Some(self.get(&episode.id).map_or(Lsn::new(u64::MAX), |memory| memory.lsn()));
+            tries -= 1;
+            match self.remember(episode.clone(), options.clone()).await {
+                Err(ServiceError::Store(StoreError::VersionMismatch { id, actual: Lsn::ZERO, .. })) => {
+                    return Err(StoreError::NotFound { id }.into());
+                }
+                Err(ServiceError::Store(StoreError::VersionMismatch { .. })) if tries > 0 => {}
+                answer => return answer,
+            }
+            if turn.is_none() {
+                turn = Some(self.service.turn_of(&episode.id).await);
+            }
+        }
+    }
+
+    /// What a request was answered, if it came before: nothing of it is done again, and nobody asked.
+    fn answered(&self, options: &WriteOptions) -> Result<Option<Receipt>, StoreError> {
+        let Some(request) = &options.request else { return Ok(None) };
+        self.service.store.space(&self.name)?.answered(request)
     }
 
     /// What is to be told of a memory that was stored with its embedding, or without.
@@ -88,7 +139,10 @@ impl SpaceService {
         let (is_given, is_said) = (matches!(patch.embedding, Some(Some(_))), patch.embedding.is_some());
         // Who has embedded the content, once somebody was asked.
         let mut asked: Option<Option<EmbedService>> = None;
-        let mut tries = PATCH_TRIES;
+        let (mut turn, mut tries) = (None, TRIES_MAX);
+        if let Some(receipt) = self.answered(options)? {
+            return Ok(self.stored(receipt, is_given));
+        }
         loop {
             let held = self.service.seat.hold().await;
             if !is_said && !asked.as_ref().is_some_and(|embed| held.is_of(embed.as_ref())) {
@@ -104,16 +158,19 @@ impl SpaceService {
                 asked = Some(embed);
                 continue;
             }
-            let (id, patch, with) = (id.to_owned(), patch.clone(), options.clone());
+            let (of, patch, with) = (id.to_owned(), patch.clone(), options.clone());
             let submit = move |space: &Space<'_>| {
                 let _held = held;
-                space.submit_patch(&id, patch, &with)
+                space.submit_patch(&of, patch, &with)
             };
             let answer = self.submit(submit).await;
             tries -= 1;
             match answer {
                 Err(StoreError::VersionMismatch { .. }) if options.expected.is_none() && tries > 0 => {}
                 answer => return Ok(self.stored(answer?, is_given)),
+            }
+            if turn.is_none() {
+                turn = Some(self.service.turn_of(id).await);
             }
         }
     }
@@ -216,6 +273,17 @@ impl SpaceService {
         off_the_runtime(move || {
             let _turn = turn;
             store.space(&name)?.list(&query)
+        })
+        .await
+    }
+
+    /// The ids of all memories that a filter accepts: see [`Space::ids`].
+    pub(crate) async fn ids(&self, filter: Filter) -> Result<Vec<Arc<str>>, StoreError> {
+        let (store, name) = (Arc::clone(&self.service.store), Arc::clone(&self.name));
+        let turn = turn(&self.service.recalls).await;
+        off_the_runtime(move || {
+            let _turn = turn;
+            store.space(&name)?.ids(&filter)
         })
         .await
     }
