@@ -217,6 +217,19 @@ fn where_an_embedding_is_required_a_text_is_stored_with_it_or_not_at_all() {
     assert_eq!(embedded, [&json!("embedded"), &Value::Null, &json!("embedded"), &json!("given")]);
     assert_eq!((&answers[1]["item"], &answers[1]["error"]["code"]), (&json!(1), &json!("embedding_refused")));
 
+    let repeated = || {
+        let with = |method, path, body: Value| {
+            let headers = [("idempotency-key", method), ("content-type", "application/json")];
+            server.request(method, path, &headers, &body.to_string()).expect(200)
+        };
+        let episodes = json!([{"id": "a", "content": "again"}, {"id": "b", "content": "anew"}]);
+        (
+            with("POST", "/v1/memories/batch", episodes),
+            with("PUT", "/v1/memories/a", json!({"content": "put"})),
+            with("PATCH", "/v1/memories/b", json!({"content": "patched"})),
+        )
+    };
+    let first = repeated();
     let patch = |body: &str| server.request("PATCH", "/v1/memories/tea", &[], body);
     assert_eq!(patch(r#"{"content": "green tea"}"#).expect(200)["embedding"], "embedded");
     works.store(false, SeqCst);
@@ -233,6 +246,12 @@ fn where_an_embedding_is_required_a_text_is_stored_with_it_or_not_at_all() {
         server.get(&format!("/v1/memories/{id}")).problem(404, "not_found");
     }
     assert_eq!(server.all_memories().len(), 5);
+    // What was answered is not asked for again.
+    assert_eq!(repeated().1["lsn"], first.1["lsn"]);
+    assert_eq!(repeated().2["lsn"], first.2["lsn"]);
+    let lsns = |answers: &Value| (answers[0]["lsn"].as_u64(), answers[1]["lsn"].as_u64());
+    assert!(lsns(&first.0).0.is_some());
+    assert_eq!(lsns(&repeated().0), lsns(&first.0));
 }
 
 #[test]

@@ -117,13 +117,16 @@ impl EmbedService {
     }
 
     /// Gives episodes their embeddings, those that need one before they are stored; in place of one that cannot be
-    /// embedded there is the reason. Says which have got theirs. Blocks.
-    pub(crate) fn prepare_all<P, E: From<EmbedError>>(&self, items: &mut [Item<P, E>]) -> Vec<usize> {
+    /// embedded there is the reason. What was answered before is left as it is. Says which have got theirs. Blocks.
+    pub(crate) fn prepare_all<P, E: From<EmbedError>>(
+        &self,
+        items: &mut [Item<P, E>],
+        was_answered: impl Fn(&WriteOptions) -> bool,
+    ) -> Vec<usize> {
         if !self.required {
             return Vec::new();
         }
-        let lacks_one =
-            |item: &Item<P, E>| matches!(&item.1, Ok((episode, _)) if episode.embedding.is_none());
+        let lacks_one = |item: &Item<P, E>| matches!(&item.1, Ok((episode, options)) if episode.embedding.is_none() && !was_answered(options));
         let lacking: Vec<usize> = (0..items.len()).filter(|&place| lacks_one(&items[place])).collect();
         let text = |&place: &usize| items[place].1.as_ref().map_or("", |(episode, _)| &*episode.content);
         let outcomes = self.embedder.embed_each(&lacking.iter().map(text).collect::<Vec<_>>());

@@ -210,9 +210,14 @@ impl SpaceService {
             let mut items: Vec<_> = episodes()?.into_iter().collect();
             let has_embedding = |item: &Result<(Episode, WriteOptions), E>| matches!(item, Ok((episode, _)) if episode.embedding.is_some());
             let given: Vec<bool> = items.iter().map(|(_, item)| has_embedding(item)).collect();
+            let space = service.store.space(&name)?;
+            let was_answered = |options: &WriteOptions| {
+                options.request.as_ref().is_some_and(|request| !matches!(space.answered(request), Ok(None)))
+            };
             let _held = loop {
                 let embed = service.embed();
-                let made = embed.as_ref().map(|embed| embed.prepare_all(&mut items)).unwrap_or_default();
+                let made = embed.as_ref().map(|embed| embed.prepare_all(&mut items, was_answered));
+                let made = made.unwrap_or_default();
                 let held = service.seat.hold_blocking();
                 if made.is_empty() || held.is_of(embed.as_ref()) {
                     break held;
@@ -223,7 +228,6 @@ impl SpaceService {
                     }
                 }
             };
-            let space = service.store.space(&name)?;
             let submit = |((place, item), is_given): (Item<P, E>, bool)| {
                 let submit = |(episode, options)| space.submit(episode, &service.with_embedder(options));
                 ((place, is_given), item.map(submit))
