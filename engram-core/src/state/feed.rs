@@ -89,6 +89,12 @@ impl Feed {
         Ok(kept.items.range(begin..).take(limit).cloned().collect())
     }
 
+    /// The last change.
+    pub(super) fn last(&self) -> Lsn {
+        let kept = self.kept();
+        kept.items.back().map_or(kept.gone, |item| item.lsn)
+    }
+
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
