@@ -283,10 +283,26 @@ fn over_http_each_request_stands_for_itself_and_pages_of_others_are_refused() {
     assert_eq!(server.get("/v1/status").expect(200)["memories"], 1);
 }
 
+/// While somebody starts it again, no other takes its place.
+#[test]
+fn a_server_that_was_not_started_here_is_not_replaced() {
+    let (of_others, own) = (directory(), directory());
+    let server = Server::start(of_others.path(), &[]);
+    let mut client = Client::start(&server.url, own.path());
+    client.shake_hands(REVISIONS[0]);
+    client.call("remember", &json!({"content": "x"}));
+    server.kill();
+    let text = client.refusal("recall", &json!({"query": "x"}));
+    assert!(text.contains("has answered before and does not now"), "{text}");
+    assert!(!own.path().join("wal").exists());
+    client.end();
+}
+
 #[test]
 fn no_log_has_what_is_remembered_at_any_level() {
     let directory = directory();
-    let server = Server::start(directory.path(), &["--log", "trace,rmcp=trace"]);
+    let server =
+        Server::start(directory.path(), &["--log", "trace,rmcp=trace,rmcp::service=trace,[request]=trace"]);
     let secrets = ["nobodys-affair", "an-id-of-it", "what-is-asked"];
     let call = |name: &str, arguments: Value| {
         let (status, _) = post(&server, &[], "tools/call", &json!({"name": name, "arguments": arguments}));

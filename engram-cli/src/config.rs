@@ -114,8 +114,7 @@ fn log_filter(text: &str) -> Result<EnvFilter, Failure> {
             "expected a log level ({levels}) or a level by module such as engram=debug, got {word:?}"
         )));
     }
-    // Later words win: the library of the protocol logs what it is asked and what it answers, and no log has contents.
-    EnvFilter::builder().parse(format!("{text},rmcp=off")).map_err(|e| {
+    EnvFilter::builder().parse(text).map_err(|e| {
         setting(format!("expected a log filter such as info or info,engram=debug, got {text:?}: {e}"))
     })
 }

@@ -14,7 +14,9 @@ use std::{
 use chrono::{SecondsFormat, Utc};
 use clap::ValueEnum;
 use serde_json::json;
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt::MakeWriter, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     count::count,
@@ -53,10 +55,13 @@ pub(crate) fn start(filter: EnvFilter, format: LogFormat) -> Result<LogFlush, Fa
         .log_internal_errors(false)
         .with_target(false)
         .with_writer(lines);
+    // The library of the protocol logs what it is asked and what it answers, and no log has contents, whatever its filter.
+    let ours = filter_fn(|metadata| !metadata.target().starts_with("rmcp"));
     match format {
-        LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Text => subscriber.with_ansi(io::stderr().is_terminal()).finish().with(ours).init(),
         LogFormat::Json => {
-            subscriber.with_ansi(false).json().flatten_event(true).with_span_list(false).init();
+            let subscriber = subscriber.with_ansi(false).json().flatten_event(true).with_span_list(false);
+            subscriber.finish().with(ours).init();
         }
     }
     Ok(flush)

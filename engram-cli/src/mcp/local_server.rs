@@ -11,7 +11,7 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ use super::answer::Refusal;
 use crate::{
     client::{Call, Client},
     exit::Exit,
+    operator::holder,
 };
 
 /// What the server logs, in its data directory.
@@ -44,18 +45,30 @@ pub(super) struct LocalServer {
     settings: Option<PathBuf>,
     /// One thread starts it, the others wait.
     starting: Mutex<()>,
+    /// Whether the first server that has answered at the address has other memories than those of `data_dir`.
+    is_of_others: OnceLock<bool>,
 }
 
 impl LocalServer {
     /// A server at `address`, of an absolute `data_dir`, with the settings of a file; its path is absolute, too.
     pub(super) fn new(address: String, data_dir: PathBuf, settings: Option<PathBuf>) -> Self {
-        Self { address, data_dir, settings, starting: Mutex::new(()) }
+        Self { address, data_dir, settings, starting: Mutex::new(()), is_of_others: OnceLock::new() }
     }
 
     /// Starts the server unless somebody listens there, and waits until it has recovered, for a reasonable time. May block.
     pub(super) fn make_sure_it_runs(&self, client: &Client) -> Result<(), Refusal> {
         let _turn = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut started = if answers(client, "/healthz") { None } else { self.start(client)? };
+        let mut started = if answers(client, "/healthz") {
+            None
+        } else if self.is_of_others.get() == Some(&true) {
+            // Another in its place would take in memories, and lose its address to this one.
+            if !wait_until(START_TIME_MAX, || answers(client, "/healthz")) {
+                return Err(self.of_others());
+            }
+            None
+        } else {
+            self.start(client)?
+        };
         // Recovering is no failure: who asks hears of it. To end over what it finds there is one.
         let mut ended = None;
         wait_until(RECOVERY_TIME_MAX, || {
@@ -70,6 +83,18 @@ impl LocalServer {
             Some(status) => Err(self.failed_with(&format!("it ended with {status}: {}", self.last_words()))),
             None => Ok(()),
         }
+    }
+
+    /// A server has answered.
+    pub(super) fn note_answer(&self) {
+        self.is_of_others.get_or_init(|| !matches!(holder(&self.data_dir.join("wal")), Ok(Some(_))));
+    }
+
+    fn of_others(&self) -> Refusal {
+        Refusal::new(format!("the Engram server at {} has answered before and does not now", self.address)).suggest(
+            "Try again in a moment: it may be being started. If it is not, tell the user: they must start it as it was started \
+             before; no other is started in its place, for its memories are not here.",
+        )
     }
 
     /// The server that was started, if it was by this process, once one listens.

@@ -45,7 +45,12 @@ impl Remote {
                     self.start("")?;
                     continue;
                 }
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => {
+                    if let Some(server) = &self.server {
+                        server.note_answer();
+                    }
+                    return Ok(reply);
+                }
                 Err(no_reply) => no_reply,
             };
             let is_safe = match no_reply {
