@@ -123,16 +123,37 @@ fn an_import_that_breaks_off_tells_the_first_line_that_is_not_stored_and_what_wa
         "{detail}"
     );
     let text: String = (0..1500).map(line).collect();
-    let mut stream = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
-    let head = format!(
-        "POST /v1/import HTTP/1.1\r\nhost: localhost\r\ncontent-type: {}\r\ntransfer-encoding: chunked\r\n\r\n",
-        NDJSON[0].1
-    );
-    // No chunk is this long.
-    write!(stream, "{head}{:x}\r\n{text}\r\nnonsense\r\n", text.len()).unwrap();
-    let mut answer = String::new();
-    BufReader::new(stream).read_to_string(&mut answer).unwrap();
+    let break_off = |from: u64| {
+        let mut stream = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+        let head = format!(
+            "POST /v1/import?from_line={from} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {}\r\n\
+             transfer-encoding: chunked\r\n\r\n",
+            NDJSON[0].1
+        );
+        // No chunk is this long.
+        write!(stream, "{head}{:x}\r\n{text}\r\nnonsense\r\n", text.len()).unwrap();
+        let mut answer = String::new();
+        BufReader::new(stream).read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = break_off(1);
     assert!(answer.contains("from_line=3001") && answer.contains("line 22: "), "{answer}");
+    let answer = break_off(9001);
+    assert!(answer.contains("from_line=9001") && answer.contains("none of them is stored"), "{answer}");
+
+    // The command tells as much, and goes on.
+    let file = directory.path().join("memories.jsonl");
+    std::fs::write(&file, (0..2000).map(line).collect::<String>()).unwrap();
+    let import = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_engram"));
+        command.args(["import", "--server", &server.url]).arg(&file).args(arguments).output().unwrap()
+    };
+    let told = import(&[]);
+    let error = String::from_utf8(told.stderr).unwrap();
+    assert!(error.contains("its capacity is 1500") && error.contains("line 22: "), "{error}");
+    assert!(error.contains("go on with --from-line "), "{error}");
+    let from = error.split("--from-line ").nth(1).unwrap().split(':').next().unwrap();
+    assert_eq!((from.parse::<usize>().unwrap() - 1) % 1000, 0, "{error}");
 }
 
 #[test]

@@ -71,6 +71,11 @@ impl Failure {
         }
     }
 
+    /// With more of what has happened.
+    pub(crate) fn and(self, more: &str) -> Self {
+        Self { message: self.message + more, ..self }
+    }
+
     /// With what to do about it.
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }

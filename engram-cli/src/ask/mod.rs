@@ -20,7 +20,7 @@ use crate::{
     client::{Call, Client, NoReply, Reply, ServerArgs},
     exit::{Exit, Failure},
     operator::output::Output,
-    server::percent_encoded,
+    server::{percent_encoded, unique_json},
 };
 
 pub(crate) use self::spaces::SpaceVerb;
@@ -171,7 +171,7 @@ fn text_or_stdin(text: &str) -> Result<String, Failure> {
 
 /// JSON of the command line.
 fn json(name: &str, text: &str) -> Result<Value, Failure> {
-    serde_json::from_str(text).map_err(|e| {
+    unique_json(text).map_err(|e| {
         Failure::new(Exit::Usage, format!("{name}: expected JSON, got {text:?}: {e}"))
             .help("a filter is such as '{\"user\": \"ada\", \"when\": {\"gte\": \"2026-01-01T00:00:00Z\"}}'")
     })

@@ -7,6 +7,7 @@ use std::{
 };
 
 use axum::http::Method;
+use serde_json::{Value, json};
 
 use super::{SpaceArgs, TRANSFER_TIME_MAX, number, print, refused, text, unreachable};
 use crate::{
@@ -18,6 +19,13 @@ use crate::{
 
 /// Lines that were refused, as they are told; the server tells the first hundred.
 const REFUSED_SHOWN_MAX: usize = 10;
+
+/// Lines that were refused, as they are told as JSON.
+const REFUSED_KEPT_MAX: usize = 100;
+
+/// Lines that are sent in one request, and bytes with which no more are.
+const LINES_SENT: u64 = 1_000;
+const BYTES_SENT: usize = 1 << 20;
 
 /// Bytes that are copied at once.
 const COPY_BYTES: usize = 64 << 10;
@@ -62,32 +70,133 @@ pub(super) fn import(args: &ImportArgs) -> Result<(), Failure> {
     };
     let bar = progress::bar(true, length, template);
     let client = args.at.server.client(TRANSFER_TIME_MAX)?;
-    let path = args.at.path(&format!("/import?from_line={}", args.from_line));
-    let reply = client.send_lines(&path, bar.wrap_read(lines));
-    bar.finish_and_clear();
-    let reply = reply.map_err(|no_reply| unreachable(&client, &Method::POST, &no_reply))?;
-    if !reply.is_success() {
-        return Err(refused(&reply));
+    let mut lines = Lines { from: BufReader::new(bar.wrap_read(lines)), next: args.from_line };
+    skip(&mut lines.from, args.from_line).map_err(unreadable)?;
+    let mut done = Done::default();
+    loop {
+        let (first, part) = lines.part().map_err(unreadable)?;
+        if part.is_empty() {
+            break;
+        }
+        let reply = client
+            .send_lines(&args.at.path("/import"), part)
+            .map_err(|no_reply| unreachable(&client, &Method::POST, &no_reply));
+        let stored =
+            reply.and_then(|reply| if reply.is_success() { Ok(reply.body) } else { Err(refused(&reply)) });
+        match stored {
+            Ok(answer) => done.add(first, &answer),
+            Err(failure) => {
+                bar.finish_and_clear();
+                return Err(done.broken_off(failure, first));
+            }
+        }
     }
-    let answer = reply.body;
-    print(args.at.json, &answer, |output| {
-        let lines = count(number(&answer, "lines"), "line", "lines");
-        let [created, updated, unchanged] =
-            ["created", "updated", "unchanged"].map(|outcome| number(&answer, outcome));
+    bar.finish_and_clear();
+    print(args.at.json, &done.answer(), |output| {
+        let [lines, created, updated, unchanged, _] = done.counts;
+        let lines = count(lines, "line", "lines");
         output
             .line(&format!("{lines}: {created} created, {updated} updated, {unchanged} unchanged"))
             .map(drop)
     })?;
-    if number(&answer, "refused") == 0 {
-        return Ok(());
+    match done.refused() {
+        None => Ok(()),
+        Some(message) => Err(Failure::new(Exit::Damaged, message)
+            .help("correct these lines and import the file again: what is stored already is left as it is")),
     }
-    let mut message = format!("{} refused", count(number(&answer, "refused"), "line was", "lines were"));
-    for it in answer["errors"].as_array().into_iter().flatten().take(REFUSED_SHOWN_MAX) {
-        let line = number(it, "line").to_string();
-        message.extend(["\n  line ", &line, ": ", text(&it["error"], "detail")]);
+}
+
+/// Lines as they are sent: some at a time. A server that ends a request early is not heard by who still sends.
+struct Lines<R> {
+    from: BufReader<R>,
+    /// The line that comes next, counted from 1.
+    next: u64,
+}
+
+impl<R: Read> Lines<R> {
+    /// The next lines, and the number of the first; nothing at the end.
+    fn part(&mut self) -> io::Result<(u64, Vec<u8>)> {
+        let (first, mut part) = (self.next, Vec::new());
+        while self.next - first < LINES_SENT && part.len() < BYTES_SENT {
+            if self.from.read_until(b'\n', &mut part)? == 0 {
+                break;
+            }
+            self.next += 1;
+        }
+        Ok((first, part))
     }
-    Err(Failure::new(Exit::Damaged, message)
-        .help("correct these lines and import the file again: what is stored already is left as it is"))
+}
+
+fn skip(lines: &mut impl io::BufRead, until: u64) -> io::Result<()> {
+    for _ in 1..until {
+        if lines.skip_until(b'\n')? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The keys of an answer that are numbers of lines.
+const COUNTS: [&str; 5] = ["lines", "created", "updated", "unchanged", "refused"];
+
+/// What has become of the lines that were sent.
+#[derive(Default)]
+struct Done {
+    /// In the order of [`COUNTS`].
+    counts: [u64; COUNTS.len()],
+    /// The first that were refused, with their numbers in the file.
+    errors: Vec<Value>,
+    lsn: u64,
+}
+
+impl Done {
+    fn add(&mut self, first: u64, answer: &Value) {
+        for (count, name) in self.counts.iter_mut().zip(COUNTS) {
+            *count += number(answer, name);
+        }
+        self.lsn = self.lsn.max(number(answer, "lsn"));
+        let refused = answer["errors"].as_array().into_iter().flatten();
+        let left = REFUSED_KEPT_MAX.saturating_sub(self.errors.len());
+        self.errors.extend(refused.take(left).map(|it| {
+            let line = first - 1 + number(it, "line");
+            json!({"line": line, "error": it["error"]})
+        }));
+    }
+
+    /// As the server answers when it gets all at once.
+    fn answer(&self) -> Value {
+        let mut answer = json!({"errors": self.errors, "lsn": self.lsn});
+        for (count, name) in self.counts.iter().zip(COUNTS) {
+            answer[name] = (*count).into();
+        }
+        answer
+    }
+
+    /// The lines that were refused, if there were any.
+    fn refused(&self) -> Option<String> {
+        let refused = self.counts[COUNTS.len() - 1];
+        if refused == 0 {
+            return None;
+        }
+        let mut message = format!("{} refused", count(refused, "line was", "lines were"));
+        for it in self.errors.iter().take(REFUSED_SHOWN_MAX) {
+            let line = number(it, "line").to_string();
+            message.extend(["\n  line ", &line, ": ", text(&it["error"], "detail")]);
+        }
+        Some(message)
+    }
+
+    /// Why it ended before its lines did, and where it goes on.
+    fn broken_off(&self, failure: Failure, first: u64) -> Failure {
+        if self.counts[0] == 0 {
+            return failure;
+        }
+        let before = format!("; all lines before {first} are stored");
+        let refused = self.refused().map(|message| format!(", but {message}")).unwrap_or_default();
+        failure
+            .and(&format!("{before}{refused}"))
+            .help(format!("go on with --from-line {first}: what is stored already is left as it is"))
+    }
 }
 
 /// Flags of `engram export`.

@@ -8,7 +8,7 @@ use std::{
 use axum::http::{HeaderName, HeaderValue, Method, Uri, header};
 use serde_json::Value;
 use ureq::{
-    Body, SendBody,
+    Body,
     http::{Request, Response},
 };
 
@@ -140,13 +140,13 @@ impl Client {
         reply(self.agent.run(request)?)
     }
 
-    /// Sends lines of JSON, of any number, and waits for the answer.
+    /// Sends lines of JSON and waits for the answer.
     ///
     /// # Errors
     /// [`NoReply`] when there is none.
-    pub(crate) fn send_lines(&self, path: &str, lines: impl Read + 'static) -> Result<Reply, NoReply> {
+    pub(crate) fn send_lines(&self, path: &str, lines: Vec<u8>) -> Result<Reply, NoReply> {
         let request = self.with_key(Call::new(Method::POST, path).request::<Vec<u8>>(&self.url))?;
-        let mut request = request.map(|_| SendBody::from_owned_reader(lines));
+        let mut request = request.map(|_| lines);
         request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
         reply(self.agent.run(request)?)
     }

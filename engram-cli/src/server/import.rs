@@ -1,7 +1,12 @@
 //! Memories without end: a line each, read, stored and answered in one request. What breaks off goes on at the line that is
 //! told.
 
-use axum::{Json, extract::Request};
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::{Request, State},
+};
 use engram_core::{Episode, Outcome, Receipt, WriteOptions};
 use http_body_util::BodyExt as _;
 use schemars::JsonSchema;
@@ -10,11 +15,13 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::{
+    auth::Admission,
     body::STALL_TIME_MAX,
     dto::MemoryBody,
     extract::{InSpace, Params, media_type, unsupported},
     json::parse_object,
     problem::{Code, Problem, ProblemView},
+    state::App,
     stream::NDJSON,
     terms::Terms,
 };
@@ -73,6 +80,8 @@ pub(crate) async fn post(
     InSpace(space): InSpace,
     Params(params): Params<ImportParams>,
     terms: Terms,
+    State(app): State<Arc<App>>,
+    Extension(admission): Extension<Admission>,
     request: Request,
 ) -> Result<Json<ImportView>, Problem> {
     let terms = terms.without_version()?;
@@ -112,12 +121,14 @@ pub(crate) async fn post(
                 is_too_long = false;
             }
             if chunk.len() >= CHUNK_LINES || bytes >= CHUNK_BYTES {
+                admission.renew(&app)?;
                 import.store(std::mem::take(&mut chunk)).await?;
                 bytes = 0;
             }
         }
     }
     import.take(&mut chunk, rest);
+    admission.renew(&app)?;
     import.store(chunk).await?;
     terms.sync(&import.space).await?;
     import.view.errors.sort_by_key(|refused| refused.line);
@@ -190,7 +201,7 @@ impl Import {
 
     /// What becomes of a request that ends before its lines do. Those of `chunk` are not stored.
     fn broken_off(&self, code: Code, reason: &str, chunk: &Chunk) -> Problem {
-        let (line, first) = (self.line, chunk.first().map_or(self.line, |(line, _)| *line));
+        let (line, first) = (self.line, chunk.first().map_or(self.line.max(self.from), |(line, _)| *line));
         let done = self.done_before(first);
         Problem::new(code, format!("expected lines to the end, but at line {line} {reason}; {done}"))
             .suggest(format!("Send it again with ?from_line={first}."))
@@ -198,6 +209,9 @@ impl Import {
 
     /// What has become of the lines before this one.
     fn done_before(&self, first: u64) -> String {
+        if first <= self.from {
+            return "none of them is stored for certain".to_owned();
+        }
         let refused: Vec<&Refused> = self.view.errors.iter().filter(|refused| refused.line < first).collect();
         if refused.is_empty() {
             return format!("all lines before {first} are stored");

@@ -17,6 +17,11 @@ const QUOTED_CHARS_MAX: usize = 100;
 /// What `serde_json` says of something after the end of the value.
 pub(crate) const TRAILING: &str = "trailing characters";
 
+/// Reads any JSON, of whose objects none has a key twice.
+pub(crate) fn unique_json(text: &str) -> serde_json::Result<Value> {
+    serde_json::from_str(text).map(|UniqueKeys(value)| value)
+}
+
 /// Any JSON, of whose objects none has a key twice: of two, only the last would count.
 pub(super) struct UniqueKeys(pub(super) Value);
 

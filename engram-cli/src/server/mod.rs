@@ -56,6 +56,7 @@ use tracing::{debug, warn};
 pub(crate) use args::{HttpArgs, HttpConfig};
 pub(crate) use auth::Principal;
 pub(crate) use dto::percent_encoded;
+pub(crate) use json::unique_json;
 pub(crate) use metrics::HttpMetrics;
 pub(crate) use need::Need;
 pub(crate) use router::router;
