@@ -166,9 +166,21 @@ impl MemoryService {
 
     /// Waits until nobody else tries to change this memory anew.
     async fn turn_of(&self, id: &str) -> MutexGuard<'_, ()> {
+        self.contended_by(id).lock().await
+    }
+
+    /// Lets who tries to change this memory anew go first: otherwise those who come later would always be faster.
+    async fn let_pass(&self, id: &str) {
+        let contended = self.contended_by(id);
+        if contended.try_lock().is_err() {
+            drop(contended.lock().await);
+        }
+    }
+
+    fn contended_by(&self, id: &str) -> &Mutex<()> {
         let place = self.ids.hash_one(id) % self.contended.len() as u64;
         #[expect(clippy::cast_possible_truncation, reason = "less than there are")]
-        self.contended[place as usize].lock().await
+        &self.contended[place as usize]
     }
 
     /// Waits until another batch may be read.

@@ -64,8 +64,8 @@ pub(crate) async fn delete(
             return Err(Problem::new(Code::InvalidFilter, detail));
         }
     };
-    if filter.condition.as_ref().is_none_or(is_without_condition) && body.all != Some(true) {
-        let detail = "filter: expected a condition; to forget all memories of the space say \"all\": true";
+    if filter.condition.as_ref().is_none_or(|it| constant(it) == Some(true)) && body.all != Some(true) {
+        let detail = "filter: expected a condition that does not accept everything; to forget all memories of the space say \"all\": true";
         return Err(Problem::new(Code::InvalidFilter, detail));
     }
     let dry_run = body.dry_run == Some(true);
@@ -99,7 +99,48 @@ pub(crate) async fn delete(
     Ok(Json(view))
 }
 
-/// Whether it says of nothing what must hold.
-fn is_without_condition(condition: &Condition) -> bool {
-    matches!(condition, Condition::And(conditions) if conditions.iter().all(is_without_condition))
+/// Whether it holds for everything, or for nothing, whatever a memory is like; nothing where that is for each memory to say.
+fn constant(condition: &Condition) -> Option<bool> {
+    match condition {
+        Condition::Field(..) => None,
+        Condition::Not(condition) => constant(condition).map(|holds| !holds),
+        Condition::And(conditions) => joined(conditions, false),
+        Condition::Or(conditions) => joined(conditions, true),
+    }
+}
+
+/// Of a list that one `decisive` condition decides.
+fn joined(conditions: &[Condition], decisive: bool) -> Option<bool> {
+    let mut all: Vec<Option<bool>> = conditions.iter().map(constant).collect();
+    all.retain(|holds| *holds != Some(!decisive));
+    match all.iter().find(|holds| **holds == Some(decisive)) {
+        Some(holds) => *holds,
+        None => all.is_empty().then_some(!decisive),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_that_accepts_everything_is_known() {
+        for (json, expected) in [
+            ("{\"AND\":[]}", Some(true)),
+            ("{\"OR\":[{}]}", Some(true)),
+            ("{\"OR\":[{\"a\":1},{}]}", Some(true)),
+            ("{\"NOT\":[]}", Some(true)),
+            ("{\"NOT\":{\"OR\":[]}}", Some(true)),
+            ("{\"NOT\":{\"NOT\":[{}]}}", Some(true)),
+            ("{\"OR\":[]}", Some(false)),
+            ("{\"NOT\":{}}", Some(false)),
+            ("{\"AND\":[{\"a\":1},{\"OR\":[]}]}", Some(false)),
+            ("{\"a\":1}", None),
+            ("{\"AND\":[{},{\"a\":1}]}", None),
+            ("{\"OR\":[{\"a\":1},{\"NOT\":{}}]}", None),
+        ] {
+            let filter = serde_json::from_str::<FilterField>(json).unwrap().into_filter().unwrap();
+            assert_eq!(constant(&filter.condition.unwrap()), expected, "{json}");
+        }
+    }
 }

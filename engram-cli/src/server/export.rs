@@ -17,7 +17,7 @@ use super::{
     dto::EpisodeView,
     extract::{InSpace, Params},
     filter::FilterField,
-    problem::Problem,
+    problem::{Code, Problem},
     state::App,
     stream::{self, NDJSON, Parts},
 };
@@ -59,10 +59,18 @@ pub(crate) async fn get(
     let lsn = space.service().status().applied_lsn.get();
     let with_embeddings = params.embeddings != Some(false);
     // A wrong query is an error, and no answer that breaks off.
+    let made_at = space.status()?.lsn;
     let ids = space.ids(filter.clone()).await?;
     let (parts, mut response) = stream::answer(NDJSON);
     response.headers_mut().insert(LSN, HeaderValue::from(lsn));
-    let may_go_on = move || admission.renew(&app);
+    let of = space.clone();
+    let may_go_on = move || {
+        admission.renew(&app)?;
+        // Another one by the same name has other memories.
+        let is_same = of.status()?.lsn == made_at;
+        let changed = || Problem::new(Code::SpaceNotFound, "the space was dropped or changed");
+        is_same.then_some(()).ok_or_else(changed)
+    };
     tokio::spawn(send(space, ids, filter, with_embeddings, may_go_on, parts));
     Ok(response)
 }
@@ -108,8 +116,8 @@ async fn send(
         }
     }
     drop(held);
-    if let Err(error) = space.status() {
-        return warn!(%error, "an export was broken off");
+    if let Err(problem) = may_go_on() {
+        return warn!(reason = problem.detail(), "an export was broken off");
     }
     if parts.send(part).await.is_ok() {
         parts.finish();

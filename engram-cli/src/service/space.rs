@@ -7,8 +7,10 @@ use engram_core::{
     Receipt, ReceiptHandle, Space, SpaceStatus, StoreError, WriteOptions,
 };
 
+use tokio::sync::OwnedRwLockReadGuard;
+
 use super::{BatchTurn, MemoryService, off_the_runtime, turn};
-use crate::embed::{EmbedError, EmbedService, Item};
+use crate::embed::{EmbedError, EmbedService, Held, Item};
 
 /// How often a change of what a memory is at that moment is tried anew, when others change it at the same time.
 const TRIES_MAX: usize = 64;
@@ -33,22 +35,6 @@ impl SpaceService {
     /// Stores an episode: see [`Space::submit`]. A caller that stops waiting does not undo it.
     pub(crate) async fn remember(
         &self,
-        episode: Episode,
-        options: WriteOptions,
-    ) -> Result<Stored, ServiceError> {
-        let again = (options.expected == Some(Lsn::ZERO)).then(|| (episode.clone(), options.clone()));
-        match (self.remember_once(episode, options).await, again) {
-            // It was to take the place of a memory whose time was over, and that was forgotten meanwhile.
-            (
-                Err(ServiceError::Store(StoreError::VersionMismatch { actual: Lsn::ZERO, .. })),
-                Some((episode, options)),
-            ) => self.remember_once(episode, options).await,
-            (answer, _) => answer,
-        }
-    }
-
-    async fn remember_once(
-        &self,
         mut episode: Episode,
         options: WriteOptions,
     ) -> Result<Stored, ServiceError> {
@@ -56,52 +42,91 @@ impl SpaceService {
         if let Some(receipt) = self.answered(&options)? {
             return Ok(self.stored(receipt, is_given));
         }
-        let held = loop {
-            let embed = self.service.embed();
-            if let Some(embed) = &embed
-                && let Err(error) = embed.prepare(&mut episode).await
-                && self.service.seat.is_of(embed)
-            {
-                return Err(error.into());
+        self.service.let_pass(&episode.id).await;
+        let mut made_by = None;
+        let again = (options.expected == Some(Lsn::ZERO)).then(|| episode.clone());
+        let held = self.embedded(&mut episode, is_given, &mut made_by).await?;
+        match (self.store(episode, options.clone(), held).await, again) {
+            // It was to take the place of a memory whose time was over, and that was forgotten meanwhile.
+            (Err(StoreError::VersionMismatch { actual: Lsn::ZERO, .. }), Some(mut episode)) => {
+                let held = self.embedded(&mut episode, is_given, &mut None).await?;
+                Ok(self.stored(self.store(episode, options, held).await?, is_given))
             }
-            let held = self.service.seat.hold().await;
-            if is_given || held.is_of(embed.as_ref()) {
-                break held;
-            }
-            episode.embedding = None;
-        };
-        let options = self.service.with_embedder(options);
-        let submit = move |space: &Space<'_>| {
-            let _held = held;
-            space.submit(episode, &options)
-        };
-        Ok(self.stored(self.submit(submit).await?, is_given))
+            (answer, _) => Ok(self.stored(answer?, is_given)),
+        }
     }
 
     /// Stores an episode in place of a memory that must be there, whatever its version. What comes in between is found out
     /// and taken in.
     pub(crate) async fn replace(
         &self,
-        episode: Episode,
+        mut episode: Episode,
         mut options: WriteOptions,
     ) -> Result<Stored, ServiceError> {
-        let (mut turn, mut tries) = (None, TRIES_MAX);
+        let is_given = episode.embedding.is_some();
+        if let Some(receipt) = self.answered(&options)? {
+            return Ok(self.stored(receipt, is_given));
+        }
+        self.service.let_pass(&episode.id).await;
+        let (mut turn, mut tries, mut made_by) = (None, TRIES_MAX, None);
         loop {
-            // No memory is of the last version that could be: where there is none, a request that was answered gets its
-            // receipt all the same.
+            let held = self.embedded(&mut episode, is_given, &mut made_by).await?;
+            // No memory is of the last version that could be: where there is none, a request that was answered meanwhile
+            // gets its receipt all the same.
             options.expected = Some(self.get(&episode.id).map_or(Lsn::new(u64::MAX), |memory| memory.lsn()));
             tries -= 1;
-            match self.remember(episode.clone(), options.clone()).await {
-                Err(ServiceError::Store(StoreError::VersionMismatch { id, actual: Lsn::ZERO, .. })) => {
+            match self.store(episode.clone(), options.clone(), held).await {
+                Err(StoreError::VersionMismatch { id, actual: Lsn::ZERO, .. }) => {
                     return Err(StoreError::NotFound { id }.into());
                 }
-                Err(ServiceError::Store(StoreError::VersionMismatch { .. })) if tries > 0 => {}
-                answer => return answer,
+                Err(StoreError::VersionMismatch { .. }) if tries > 0 => {}
+                answer => return Ok(self.stored(answer?, is_given)),
             }
             if turn.is_none() {
                 turn = Some(self.service.turn_of(&episode.id).await);
             }
         }
+    }
+
+    /// Has an episode embedded, unless its embedding was given, and holds the model that it was embedded by. Who has made
+    /// the embedding that it has is in `made_by`.
+    #[expect(clippy::option_option, reason = "nobody was asked yet, or there was nobody")]
+    async fn embedded(
+        &self,
+        episode: &mut Episode,
+        is_given: bool,
+        made_by: &mut Option<Option<EmbedService>>,
+    ) -> Result<Held<OwnedRwLockReadGuard<()>>, ServiceError> {
+        loop {
+            let held = self.service.seat.hold().await;
+            if is_given || made_by.as_ref().is_some_and(|embed| held.is_of(embed.as_ref())) {
+                return Ok(held);
+            }
+            drop(held);
+            episode.embedding = None;
+            let embed = self.service.embed();
+            if let Some(embed) = &embed
+                && let Err(error) = embed.prepare(episode).await
+                && self.service.seat.is_of(embed)
+            {
+                return Err(error.into());
+            }
+            *made_by = Some(embed);
+        }
+    }
+
+    async fn store(
+        &self,
+        episode: Episode,
+        options: WriteOptions,
+        held: Held<OwnedRwLockReadGuard<()>>,
+    ) -> Result<Receipt, StoreError> {
+        let options = self.service.with_embedder(options);
+        let submit = move |space: &Space<'_>| {
+            let _held = held;
+            space.submit(episode, &options)
+        };
+        self.submit(submit).await
     }
 
     /// What a request was answered, if it came before: nothing of it is done again, and nobody asked.
@@ -143,6 +168,7 @@ impl SpaceService {
         if let Some(receipt) = self.answered(options)? {
             return Ok(self.stored(receipt, is_given));
         }
+        self.service.let_pass(id).await;
         loop {
             let held = self.service.seat.hold().await;
             if !is_said && !asked.as_ref().is_some_and(|embed| held.is_of(embed.as_ref())) {
@@ -177,6 +203,7 @@ impl SpaceService {
 
     /// Forgets a memory: see [`Space::submit_forget`].
     pub(crate) async fn forget(&self, id: String, options: WriteOptions) -> Result<Receipt, StoreError> {
+        self.service.let_pass(&id).await;
         self.submit(move |space| space.submit_forget(&id, &options)).await
     }
 

@@ -88,6 +88,14 @@ const IF_NONE_MATCH: Param = Param {
     schema: r#"{"type": "string", "enum": ["*"]}"#,
     what: "Only if there is no such memory.",
 };
+
+const LAST_EVENT_ID: Param = Param {
+    place: Header,
+    name: "Last-Event-ID",
+    schema: r#"{"type": "string", "pattern": "^[0-9]{1,18}$"}"#,
+    what: "The last event that the client has had: it goes on after that.",
+};
+
 const DURABILITY: Param = Param {
     place: Header,
     name: "Engram-Durability",
@@ -487,8 +495,8 @@ pub(super) fn operations(schemas: &mut Schemas) -> Vec<(Operation, Vec<Answer>, 
                 name: "changes",
                 what: "What changed from an LSN on, one change a line, and what changes from now on.",
                 in_each_space: true,
-                params: &[FROM_LSN, FOLLOW],
-                errors: &[ANY, &[InvalidQuery, ChangesGone]],
+                params: &[FROM_LSN, FOLLOW, LAST_EVENT_ID],
+                errors: &[ANY, &[InvalidQuery, InvalidHeader, ChangesGone]],
                 ..NONE
             },
             vec![Answer {
