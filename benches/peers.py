@@ -21,7 +21,7 @@ from usearch.index import Index
 
 DIMENSION = int(os.environ.get("ENGRAM_VECTORS_DIMENSION", 768))
 M, EF_CONSTRUCTION = 16, 100
-EFS = [16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024]
+EFS = [16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 256, 384, 512, 768, 1024, 1536, 2048]
 
 
 def vectors(path):
