@@ -28,6 +28,9 @@ pub struct ListQuery {
 /// Memories that are looked at for one page: no change waits for longer.
 const LOOKED_AT_MAX: usize = 10_000;
 
+/// Memories that are copied at once when all are shown.
+const SHOWN_TOGETHER: usize = 1024;
+
 impl Default for ListQuery {
     fn default() -> Self {
         Self { limit: 100, after: None, from: None, before: None, filter: Filter::default() }
@@ -75,6 +78,17 @@ impl Timeline {
         let memories = self.memories.read().unwrap_or_else(PoisonError::into_inner);
         let after = memories.range::<Cursor, _>((start, Bound::Unbounded));
         after.take(limit).map(|(_, memory)| Arc::clone(memory)).collect()
+    }
+
+    /// Shows each memory, page for page: what changes meanwhile may be missing, or there twice.
+    pub(crate) fn each(&self, mut show: impl FnMut(&Arc<Memory>)) {
+        let mut after = None;
+        loop {
+            let page = self.next(after.as_ref(), SHOWN_TOGETHER);
+            let Some(last) = page.last() else { return };
+            after = Some(Cursor::of(last));
+            page.iter().for_each(&mut show);
+        }
     }
 
     /// The query was checked.

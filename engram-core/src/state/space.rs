@@ -16,8 +16,8 @@ use super::{
     shared::Shared,
 };
 use crate::{
-    Cursor, Embedding, Filter, IndexStatus, ListQuery, Memory, Mode, Outcome, Page, Query, Recall,
-    StoreError, footprint,
+    Embedding, Filter, IndexStatus, ListQuery, Memory, Mode, Outcome, Page, Query, Recall, StoreError,
+    footprint,
     fusion::{Found, Recency, fuse},
     index::{IndexSettings, Route},
     payload::Config,
@@ -26,9 +26,6 @@ use crate::{
     vector::{RowId, StoredVector, VectorArena},
     words::{DocId, Tokens, WordIndex},
 };
-
-/// Memories that are looked at together when all are: no change waits for longer.
-const IDS_OF_PAGE: usize = 1024;
 
 pub(super) type Vectors = VectorArena<Arc<Memory>>;
 
@@ -197,17 +194,14 @@ impl SpaceState {
 
     /// Takes all vectors away, and makes room for others of another form. Readers find every memory by its words.
     pub(super) fn apply_form(&self, vectors: Vectors) {
-        let mut after = None;
-        loop {
-            let page = self.timeline.next(after.as_ref(), 1024);
-            let Some(last) = page.last() else { break };
-            after = Some(Cursor::of(last));
-            for memory in page.iter().filter(|memory| memory.has_embedding) {
-                let Some(entry) = self.memories.get(memory.id()) else { continue };
+        self.timeline.each(|memory| {
+            if memory.has_embedding
+                && let Some(entry) = self.memories.get(memory.id())
+            {
                 let without = Arc::new(Memory { has_embedding: false, ..(**memory).clone() });
                 self.exchange(&entry, &without, None);
             }
-        }
+        });
         vectors.keep_index_as(&self.vectors());
         // Only now: what a memory takes is counted by the form that it has.
         *self.vectors.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(vectors);
@@ -310,17 +304,16 @@ impl SpaceState {
         Ok(self.timeline.page(query, Utc::now()))
     }
 
-    /// The ids of the memories that a filter accepts, page for page: what changes meanwhile may be missing, or there twice.
+    /// The ids of the memories that a filter accepts; what changes meanwhile may be missing, or there twice.
     pub(crate) fn ids(&self, filter: &Filter) -> Vec<Arc<str>> {
         let now = Utc::now();
-        let (mut ids, mut after) = (Vec::new(), None);
-        loop {
-            let page = self.timeline.next(after.as_ref(), IDS_OF_PAGE);
-            let Some(last) = page.last() else { return ids };
-            after = Some(Cursor::of(last));
-            let accepted = page.iter().filter(|it| !it.has_expired(now) && filter.accepts(it));
-            ids.extend(accepted.map(|memory| Arc::clone(&memory.id)));
-        }
+        let mut ids = Vec::new();
+        self.timeline.each(|memory| {
+            if !memory.has_expired(now) && filter.accepts(memory) {
+                ids.push(Arc::clone(&memory.id));
+            }
+        });
+        ids
     }
 
     pub(super) fn recall(&self, lsn: Lsn, query: &Query) -> Result<Recall, StoreError> {
