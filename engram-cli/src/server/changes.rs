@@ -85,7 +85,8 @@ pub(crate) async fn get(
     let follow = params.follow == Some(true);
     let stopped = app.stopped();
     let counted = follow.then(|| Gauged::new(&app.metrics.http.followers));
-    let mut feed = Feed { app, admission, space, format, parts, after };
+    let quiet_until = Instant::now() + QUIET_TIME_MAX;
+    let mut feed = Feed { app, admission, space, format, parts, after, quiet_until };
     tokio::spawn(async move {
         let _counted = counted;
         let is_whole = tokio::select! {
@@ -106,32 +107,30 @@ struct Feed {
     format: Format,
     parts: Parts,
     after: Lsn,
+    /// When the reader is told that nothing has come.
+    quiet_until: Instant,
 }
 
-/// What came of the next changes.
-enum Part {
-    Sent,
-    /// They were all of other spaces.
-    Empty,
-    /// There were none.
+/// What comes after the changes that were looked at.
+enum Next {
+    /// Perhaps others.
+    Changes,
+    /// None by now.
     Nothing,
-    /// They are gone, which was said.
-    Last,
+    /// None at all, which was said.
+    End,
 }
 
 impl Feed {
     async fn send(&mut self, follow: bool) -> Result<(), Gone> {
         let mut seen = self.space.service().seen();
-        // Changes of other spaces are none that its reader hears of.
-        let mut quiet_until = Instant::now() + QUIET_TIME_MAX;
         loop {
             seen.borrow_and_update();
             loop {
-                match self.send_part().await? {
-                    Part::Sent => quiet_until = Instant::now() + QUIET_TIME_MAX,
-                    Part::Empty => {}
-                    Part::Nothing => break,
-                    Part::Last => return Ok(()),
+                match self.send_changes().await? {
+                    Next::Changes => {}
+                    Next::Nothing => break,
+                    Next::End => return Ok(()),
                 }
             }
             if !follow {
@@ -139,18 +138,25 @@ impl Feed {
             }
             tokio::select! {
                 changed = seen.changed() => if changed.is_err() { return Ok(()) },
-                () = sleep_until(quiet_until) => {
-                    quiet_until = Instant::now() + QUIET_TIME_MAX;
+                () = sleep_until(self.quiet_until) => {
                     let none = ChangeView { lsn: self.after.get(), change: "none", id: None, memory: None };
                     let mut part = Vec::new();
                     self.format.write(&mut part, &none, "none", self.after);
-                    self.parts.send(part).await?;
+                    self.send_part(part).await?;
                 }
             }
         }
     }
 
-    async fn send_part(&mut self) -> Result<Part, Gone> {
+    /// What its reader does not hear of, such as changes of other spaces, breaks no quiet.
+    async fn send_part(&mut self, part: Vec<u8>) -> Result<(), Gone> {
+        if !part.is_empty() {
+            self.quiet_until = Instant::now() + QUIET_TIME_MAX;
+        }
+        self.parts.send(part).await
+    }
+
+    async fn send_changes(&mut self) -> Result<Next, Gone> {
         let mut part = Vec::new();
         let items = self.space.service().changes(self.after, PART_CHANGES).map_err(Problem::from);
         let items = match self.admission.renew(&self.app).and(items) {
@@ -158,20 +164,17 @@ impl Feed {
             // The client has read too slowly, or its key was revoked. It is told, and so the answer is whole.
             Err(error) => {
                 self.format.write(&mut part, &ErrorView { error }, "error", self.after);
-                self.parts.send(part).await?;
-                return Ok(Part::Last);
+                self.send_part(part).await?;
+                return Ok(Next::End);
             }
         };
-        let Some(last) = items.last().map(|item| item.lsn) else { return Ok(Part::Nothing) };
+        let Some(last) = items.last().map(|item| item.lsn) else { return Ok(Next::Nothing) };
         for item in items.iter().filter(|item| item.space == *self.space.name()) {
             self.write(&mut part, item);
         }
         self.after = last;
-        if part.is_empty() {
-            return Ok(Part::Empty);
-        }
-        self.parts.send(part).await?;
-        Ok(Part::Sent)
+        self.send_part(part).await?;
+        Ok(Next::Changes)
     }
 
     fn write(&self, part: &mut Vec<u8>, item: &FeedItem) {
