@@ -126,7 +126,12 @@ impl EmbedService {
         if !self.required {
             return Vec::new();
         }
-        let lacks_one = |item: &Item<P, E>| matches!(&item.1, Ok((episode, options)) if episode.embedding.is_none() && !was_answered(options));
+        let lacks_one = |(_, item): &Item<P, E>| {
+            let lacks_one = |(episode, options): &(Episode, WriteOptions)| {
+                episode.embedding.is_none() && !was_answered(options)
+            };
+            item.as_ref().is_ok_and(lacks_one)
+        };
         let lacking: Vec<usize> = (0..items.len()).filter(|&place| lacks_one(&items[place])).collect();
         let text = |&place: &usize| items[place].1.as_ref().map_or("", |(episode, _)| &*episode.content);
         let outcomes = self.embedder.embed_each(&lacking.iter().map(text).collect::<Vec<_>>());

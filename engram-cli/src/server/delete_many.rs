@@ -111,12 +111,15 @@ fn constant(condition: &Condition) -> Option<bool> {
 
 /// Of a list that one `decisive` condition decides.
 fn joined(conditions: &[Condition], decisive: bool) -> Option<bool> {
-    let mut all: Vec<Option<bool>> = conditions.iter().map(constant).collect();
-    all.retain(|holds| *holds != Some(!decisive));
-    match all.iter().find(|holds| **holds == Some(decisive)) {
-        Some(holds) => *holds,
-        None => all.is_empty().then_some(!decisive),
+    let mut holds = Some(!decisive);
+    for condition in conditions {
+        match constant(condition) {
+            Some(held) if held == decisive => return Some(decisive),
+            Some(_) => {}
+            None => holds = None,
+        }
     }
+    holds
 }
 
 #[cfg(test)]

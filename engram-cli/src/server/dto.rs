@@ -1,7 +1,5 @@
 //! The JSON of requests and answers. Apart from the store's types, so that neither side ties the other down.
 
-use std::collections::BTreeMap;
-
 use axum::{
     Json,
     http::{StatusCode, header},
@@ -17,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     embedding_field::EmbeddingField,
-    json::unique_keys,
+    json::UniqueKeys,
     problem::{Code, Problem},
     terms::etag,
 };
@@ -40,9 +38,8 @@ pub(crate) struct MemoryBody {
     /// How sure it is.
     #[schemars(range(min = 0, max = 1))]
     confidence: Option<f32>,
-    #[serde(default, deserialize_with = "metadata")]
     #[schemars(schema_with = "metadata_schema")]
-    metadata: Option<Metadata>,
+    metadata: Option<UniqueKeys<MetaValue>>,
     /// When it ends by itself.
     #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
@@ -94,7 +91,7 @@ impl MemoryBody {
             content: self.content,
             embedding: self.embedding.map(Embedding::from),
             confidence: self.confidence.map_or(Ok(Confidence::CERTAIN), confidence)?,
-            metadata: self.metadata.unwrap_or_default(),
+            metadata: self.metadata.unwrap_or_default().0,
             expires_at: self.expires_at.as_deref().map(|at| time("expires_at", at)).transpose()?,
         })
     }
@@ -120,9 +117,9 @@ pub(crate) struct PatchBody {
     #[schemars(with = "f32", range(min = 0, max = 1))]
     confidence: Option<f32>,
     /// Single keys; null takes one away.
-    #[serde(default, deserialize_with = "metadata_patch")]
+    #[serde(default, deserialize_with = "not_null")]
     #[schemars(schema_with = "metadata_patch_schema")]
-    metadata: Option<BTreeMap<String, Option<MetaValue>>>,
+    metadata: Option<UniqueKeys<Option<MetaValue>>>,
     /// Null takes it away.
     #[serde(default, deserialize_with = "named")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
@@ -137,28 +134,10 @@ impl PatchBody {
             when: self.when.as_deref().map(|when| time("when", when)).transpose()?,
             confidence: self.confidence.map(confidence).transpose()?,
             embedding: self.embedding.map(|embedding| embedding.map(Embedding::from)),
-            metadata: self.metadata.unwrap_or_default().into_iter().collect(),
+            metadata: self.metadata.unwrap_or_default().0.into_iter().collect(),
             expires_at: self.expires_at.map(end).transpose()?,
         })
     }
-}
-
-fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Metadata>, D::Error> {
-    struct Once(Metadata);
-
-    impl<'de> Deserialize<'de> for Once {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            unique_keys(deserializer).map(Self)
-        }
-    }
-
-    Ok(Option::<Once>::deserialize(deserializer)?.map(|Once(metadata)| metadata))
-}
-
-fn metadata_patch<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<BTreeMap<String, Option<MetaValue>>>, D::Error> {
-    unique_keys(deserializer).map(Some)
 }
 
 /// A field that may be left out, and has a value where it is not.

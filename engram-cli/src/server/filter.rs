@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{
     dto::{confidence, time},
-    json::UniqueKeys,
+    json::UniqueJson,
     problem::{Code, Problem},
 };
 
@@ -45,7 +45,7 @@ impl JsonSchema for FilterField {
 
 impl<'de> Deserialize<'de> for FilterField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match UniqueKeys::deserialize(deserializer)?.0 {
+        match UniqueJson::deserialize(deserializer)?.0 {
             Value::Object(fields) => Ok(Self(fields)),
             other => Err(D::Error::custom(format_args!("expected an object of conditions, got {other}"))),
         }

@@ -19,13 +19,13 @@ pub(crate) const TRAILING: &str = "trailing characters";
 
 /// Reads any JSON, of whose objects none has a key twice.
 pub(crate) fn unique_json(text: &str) -> serde_json::Result<Value> {
-    serde_json::from_str(text).map(|UniqueKeys(value)| value)
+    serde_json::from_str(text).map(|UniqueJson(value)| value)
 }
 
 /// Any JSON, of whose objects none has a key twice: of two, only the last would count.
-pub(super) struct UniqueKeys(pub(super) Value);
+pub(super) struct UniqueJson(pub(super) Value);
 
-impl<'de> Deserialize<'de> for UniqueKeys {
+impl<'de> Deserialize<'de> for UniqueJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
 
@@ -62,14 +62,14 @@ impl<'de> Deserialize<'de> for UniqueKeys {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
                 let mut list = Vec::new();
-                while let Some(UniqueKeys(item)) = items.next_element()? {
+                while let Some(UniqueJson(item)) = items.next_element()? {
                     list.push(item);
                 }
                 Ok(list.into())
             }
 
             fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Value, A::Error> {
-                let fields = each_once(entries)?.map(|(key, UniqueKeys(value))| (key, value));
+                let fields = each_once(entries)?.into_iter().map(|(key, UniqueJson(value))| (key, value));
                 Ok(fields.collect::<Map<_, _>>().into())
             }
         }
@@ -78,30 +78,39 @@ impl<'de> Deserialize<'de> for UniqueKeys {
     }
 }
 
-/// Reads an object none of whose keys comes twice.
-pub(super) fn unique_keys<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, T>, D::Error> {
-    struct Fields<T>(PhantomData<T>);
+/// An object none of whose keys comes twice.
+#[derive(Debug)]
+pub(super) struct UniqueKeys<T>(pub(super) BTreeMap<String, T>);
 
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
-        type Value = BTreeMap<String, T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
-            Ok(each_once(entries)?.collect())
-        }
+impl<T> Default for UniqueKeys<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
     }
+}
 
-    deserializer.deserialize_map(Fields(PhantomData))
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for UniqueKeys<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = BTreeMap<String, T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
+                each_once(entries)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
 }
 
 fn each_once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
     mut entries: A,
-) -> Result<impl Iterator<Item = (String, T)>, A::Error> {
+) -> Result<BTreeMap<String, T>, A::Error> {
     let mut fields = BTreeMap::new();
     while let Some((key, value)) = entries.next_entry::<String, T>()? {
         if fields.contains_key(&key) {
@@ -109,7 +118,7 @@ fn each_once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
         }
         fields.insert(key, value);
     }
-    Ok(fields.into_iter())
+    Ok(fields)
 }
 
 /// Reads a JSON object, and tells what is no JSON from JSON that is not what is expected.

@@ -6,7 +6,6 @@ use engram_core::{
     Embedding, Episode, Filter, ListQuery, Lsn, Memory, MemoryStore, Mode, Page, Patch, Query, Recall,
     Receipt, ReceiptHandle, Space, SpaceStatus, StoreError, WriteOptions,
 };
-
 use tokio::sync::OwnedRwLockReadGuard;
 
 use super::{BatchTurn, MemoryService, off_the_runtime, turn};
@@ -44,12 +43,12 @@ impl SpaceService {
         }
         self.service.let_pass(&episode.id).await;
         let mut made_by = None;
-        let again = (options.expected == Some(Lsn::ZERO)).then(|| episode.clone());
         let held = self.embedded(&mut episode, is_given, &mut made_by).await?;
+        let again = (options.expected == Some(Lsn::ZERO)).then(|| episode.clone());
         match (self.store(episode, options.clone(), held).await, again) {
             // It was to take the place of a memory whose time was over, and that was forgotten meanwhile.
             (Err(StoreError::VersionMismatch { actual: Lsn::ZERO, .. }), Some(mut episode)) => {
-                let held = self.embedded(&mut episode, is_given, &mut None).await?;
+                let held = self.embedded(&mut episode, is_given, &mut made_by).await?;
                 Ok(self.stored(self.store(episode, options, held).await?, is_given))
             }
             (answer, _) => Ok(self.stored(answer?, is_given)),
